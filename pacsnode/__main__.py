@@ -1,0 +1,5 @@
+"""python -m pacsnode."""
+
+from pacsnode.cli import main
+
+main()

@@ -1,0 +1,5 @@
+"""The `pacsnode` command: one file per command. The only room with click and rich."""
+
+
+def main() -> None:
+    raise NotImplementedError

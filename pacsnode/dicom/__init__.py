@@ -1,0 +1,1 @@
+"""What DICOM says: pure functions and values. No sockets, files or SQL."""

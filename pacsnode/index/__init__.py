@@ -1,0 +1,1 @@
+"""Which instances there are. Knows no files. The only room with peewee."""

@@ -1,0 +1,1 @@
+"""What we answer: one file per service, request in, answers out."""

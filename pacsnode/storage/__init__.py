@@ -1,0 +1,1 @@
+"""Instances as bytes under UIDs. Knows no attributes."""
