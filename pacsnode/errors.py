@@ -9,6 +9,7 @@
     ├── DicomError                 what a peer or a file says cannot be understood
     │   ├── UnreadableDataset      a dataset that cannot be parsed up to its UIDs
     │   │   └── UnusableUID        a Study, Series or SOP Instance UID is missing or out of bounds
+    │   ├── MismatchedUID          a dataset is not the instance that its C-STORE command named
     │   ├── UnreadableIdentifier   a query's identifier cannot be parsed
     │   ├── InvalidQuery           a query that its information model forbids
     │   └── TranscodingError       a dataset cannot be brought into the transfer syntax asked for
@@ -17,6 +18,8 @@
     │   ├── InstanceExists         something stands in the instance's place already
     │   ├── InstanceMissing        the index knows the instance, the tree does not
     │   └── InstanceDamaged        a stored file is not what was received
+    │       └── InstanceTruncated  it is shorter
+    ├── DuplicateRefused           the instance is here already and storage.on_duplicate is reject
     ├── IndexFailure               the index failed: I/O, corruption, locked for too long
     └── NetworkError               an association, in or out, failed at a named step
         ├── PeerUnreachable        name, tcp or tls
@@ -72,6 +75,10 @@ class UnusableUID(UnreadableDataset):
     """A Study, Series or SOP Instance UID is missing or not 1 to 128 bytes long."""
 
 
+class MismatchedUID(DicomError):
+    """SOP Class or SOP Instance UID of a dataset are not those of its command (PS3.4 B.2.3)."""
+
+
 class UnreadableIdentifier(DicomError):
     """The identifier of a C-FIND, C-MOVE or C-GET cannot be parsed."""
 
@@ -102,6 +109,14 @@ class InstanceMissing(StorageError):
 
 class InstanceDamaged(StorageError):
     """A stored file is truncated, altered or no longer DICOM."""
+
+
+class InstanceTruncated(InstanceDamaged):
+    """A stored file is shorter than what was received."""
+
+
+class DuplicateRefused(PacsnodeError):
+    """The instance is here already, and storage.on_duplicate says reject."""
 
 
 class IndexFailure(PacsnodeError):
