@@ -1,1 +1,45 @@
 """Associations, in and out: the wire. The only room with pynetdicom."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from pacsnode.config.model import Listen, Timeouts
+from pacsnode.dicom.message import (
+    Channel,
+    Handler,
+    Peer,
+    ProposedContext,
+    Sink,
+    StoreRequest,
+    Tick,
+    no_tick,
+)
+
+if TYPE_CHECKING:
+    from pacsnode.net.listener import Listener
+
+
+def listen(handler: Handler, *, ae_title: str, settings: Listen, timeouts: Timeouts) -> "Listener":
+    """Bind the configured address; associations are taken from `start` on. Raises
+    ConfigurationError where the address cannot be had."""
+    from pacsnode.net import internals
+    from pacsnode.net.listener import Listener
+
+    internals.configure()
+    return Listener(handler, ae_title=ae_title, settings=settings, timeouts=timeouts)
+
+
+def connect(
+    peer: Peer,
+    contexts: Sequence[ProposedContext],
+    on_store: Callable[[StoreRequest], Sink] | None = None,
+    tick: Tick = no_tick,
+    *,
+    timeouts: Timeouts,
+    max_pdu: int = 131072,
+) -> Channel:
+    """A dicom.message.Connect, less `timeouts` (seconds) and `max_pdu` (bytes offered)."""
+    from pacsnode.net import association, internals
+
+    internals.configure()
+    return association.connect(peer, contexts, on_store, tick, timeouts=timeouts, max_pdu=max_pdu)

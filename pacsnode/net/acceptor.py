@@ -1,0 +1,286 @@
+"""An association that a peer opened: negotiated, served, and told in one line of the log."""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from pynetdicom._globals import MODE_ACCEPTOR
+from pynetdicom.acse import ACSE
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    AsynchronousOperationsWindowNegotiation,
+    SOPClassExtendedNegotiation,
+)
+from pynetdicom.presentation import PresentationContext, build_role
+from pynetdicom.transport import AddressInformation
+
+from pacsnode import log
+from pacsnode.config.model import Timeouts
+from pacsnode.dicom.message import Caller, Channel, Context, Handler, Rejection, Sink
+from pacsnode.errors import AssociationLost, NetworkError, PeerTimeout
+from pacsnode.net import associate
+from pacsnode.net.channel import AssociationChannel
+from pacsnode.net.command import Command
+from pacsnode.net.contexts import Roles, Service, choose_roles, choose_transfer_syntax, service_of
+from pacsnode.net.messages import Messages
+from pacsnode.net.serving import Server, Surviving
+from pacsnode.net.transport import Connection
+from pacsnode.net.upper_layer import ACCEPTED, DrivenAssociation, Interrupted, UpperLayer
+
+logger = logging.getLogger(__name__)
+
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 3, 4  # PS3.8 9.3.3.2
+WRONG_APPLICATION_CONTEXT = (1, 1, 2)
+
+_RELATIONAL = b"\x01"  # SOP Class Extended Negotiation of queries, first byte (PS3.4 C.5.1.1)
+
+
+class IncomingAssociation(DrivenAssociation):
+    """One peer's association, served in a thread of its own."""
+
+    def __init__(
+        self,
+        ae: ApplicationEntity,
+        client: socket.socket,
+        number: int,
+        handler: Handler,
+        timeouts: Timeouts,
+        on_end: "Callable[[IncomingAssociation], None]",
+    ) -> None:
+        super().__init__(ae, MODE_ACCEPTOR)
+        self.number = number
+        self._on_end = on_end
+        self.name = f"association-{number}"
+        self._handler = handler
+        self._times = timeouts
+        self._contexts: dict[int, Context] = {}
+        self._caller: Caller | None = None
+        self._requests: Server | None = None
+        self._storing = threading.Lock()
+        self._is_storing = False
+        self._began = time.monotonic()
+        self._host = _plain_host(client.getpeername()[0])
+        self.dul = UpperLayer(self)
+        self.dimse = Messages(
+            self,
+            dimse=timeouts.dimse,
+            open_sink=self._open_sink,
+            knows_context=self._contexts.__contains__,
+        )
+        self.acse = Acceptance(self, self._contexts)
+        self.acse_timeout = timeouts.acse  # lives in the upper layer, which is new
+        self.set_socket(
+            Connection(self, client, max_pdu=ae.maximum_pdu_size, network=timeouts.network)
+        )
+        self._describe(ae, client)
+
+    def _describe(self, ae: ApplicationEntity, client: socket.socket) -> None:
+        self.acceptor.maximum_length = ae.maximum_pdu_size
+        self.acceptor.ae_title = ae.ae_title
+        self.acceptor.implementation_class_uid = ae.implementation_class_uid
+        self.acceptor.implementation_version_name = ae.implementation_version_name
+        self.acceptor.address_info = AddressInformation.from_tuple(client.getsockname())
+        self.requestor.address_info = AddressInformation.from_tuple(client.getpeername())
+
+    def run_reactor(self) -> None:
+        """The association's thread, from the connection to its end."""
+        log.association.set(self.number)
+        outcome = None
+        with Surviving("association"):
+            try:
+                outcome = self._serve() if self._negotiate() else None
+            except NetworkError as error:
+                outcome = f"aborted: {error}"
+                self.abort()
+        self._finish(outcome)
+
+    def _finish(self, outcome: str | None) -> None:
+        with Surviving("association's end"):
+            self.dimse.discard()
+            if self._caller is not None:
+                self._handler.ended(self._caller)
+                self._report(self._caller, outcome or "aborted: unexpected fault")
+        self.dul.linger(self._times.acse)
+        self._on_end(self)
+
+    def _report(self, caller: Caller, outcome: str) -> None:
+        logger.info(
+            "%s from %s, called %s: %s after %.2f s; %s",
+            caller.ae_title,
+            caller.host,
+            caller.called_ae_title,
+            outcome,
+            time.monotonic() - self._began,
+            self._requests.tally if self._requests is not None else "nothing asked",
+        )
+
+    def _negotiate(self) -> bool:
+        """Wait for the A-ASSOCIATE-RQ and answer it; False where there is nothing to serve."""
+        request = self.dul.receive_pdu(wait=True, timeout=self._times.acse)
+        if not isinstance(request, A_ASSOCIATE):
+            self._report_no_request()
+            return False
+        self.requestor.primitive = request
+        called, calling = associate.titles(self.dul.request_pdu)
+        caller = Caller(calling, called, self._host, self.number)
+        if request.application_context_name != APPLICATION_CONTEXT:
+            logger.warning(
+                "%s from %s: rejected, application context %s instead of %s",
+                calling, self._host, request.application_context_name, APPLICATION_CONTEXT,
+            )  # fmt: skip
+            self.acse.send_reject(*WRONG_APPLICATION_CONTEXT)
+            return False
+        rejection = self._handler.admit(caller)
+        if rejection is not None:
+            self._reject(rejection)
+            return False
+        self._caller = caller
+        self._requests = Server(self, self._handler, caller, self._contexts, self._own_channel)
+        self.acse.negotiate_association()
+        return True
+
+    def _report_no_request(self) -> None:
+        """A port probe is worth no line of its own at INFO; a peer that cannot speak DICOM is."""
+        failure = self.dul.failure
+        if failure is not None and "broke the protocol" in str(failure):
+            logger.warning("connection from %s: no association, %s", self._host, failure)
+        else:
+            logger.debug("connection from %s: no A-ASSOCIATE-RQ came", self._host)
+
+    def _reject(self, rejection: Rejection) -> None:
+        logger.warning("%s", rejection.text)
+        self.acse.send_reject(rejection.result, rejection.source, rejection.reason)
+
+    def _serve(self) -> str:
+        """Answer what comes until the association ends; returns how it ended."""
+        while True:
+            message = self.dimse.next(self._times.idle)
+            if message is not None:
+                self._answer(message)
+            elif self.acse.is_release_requested():
+                self.acse.send_release(is_response=True)
+                self.is_established = False
+                return "released"
+            elif self.dul.is_closed or not self.dul.to_user_queue.empty():
+                return f"aborted: {self.dul.failure}" if self.dul.failure else "aborted by the peer"
+            else:
+                raise PeerTimeout(f"idle for {self._times.idle:g} s")
+
+    def _answer(self, message: Any) -> None:
+        if self._requests is None:
+            raise AssociationLost("a message before the association")
+        self._requests.answer(message)
+        if message.sink is not None:
+            self._storing_ended()
+
+    def _open_sink(self, context_id: int, command: Command) -> Sink:
+        if self._requests is None:
+            raise AssociationLost("a message before the association")
+        with self._storing:
+            if self.dul.stop_requested:
+                raise Interrupted("the node is stopping")
+            self._is_storing = True
+        return self._requests.open_sink(context_id, command)
+
+    def _storing_ended(self) -> None:
+        with self._storing:
+            self._is_storing = self.dimse.is_partial
+            if self.dul.stop_requested and not self._is_storing:
+                raise Interrupted("the node is stopping")
+
+    def _own_channel(self) -> Channel:
+        return AssociationChannel(
+            self, tuple(self._contexts.values()), dimse=self._times.dimse, ticks_while_sending=False
+        )
+
+    def request_stop(self) -> None:
+        """From another thread: end as soon as no C-STORE is under way."""
+        with self._storing:
+            self.dul.stop_requested = True
+            if not self._is_storing:
+                self._wake(Connection.wake)
+
+    def sever(self) -> None:
+        """From another thread: end now."""
+        self.dul.stop_requested = True
+        self._wake(Connection.sever)
+
+    def _wake(self, how: Callable[[Connection], None]) -> None:
+        connection = self.dul.socket
+        if connection is not None:
+            how(connection)
+
+
+class Acceptance(ACSE):
+    """The acceptor's side of negotiation, answered from the request alone."""
+
+    def __init__(self, association: DrivenAssociation, contexts: dict[int, Context]) -> None:
+        super().__init__(association)
+        self._association = association
+        self._contexts = contexts
+
+    def _negotiate_as_acceptor(self) -> None:
+        request = cast(A_ASSOCIATE, self.requestor.primitive)
+        roles = {
+            str(uid): Roles(bool(item.scu_role), bool(item.scp_role))
+            for uid, item in self.requestor.role_selection.items()
+        }
+        agreed = choose_roles(roles)
+        self._association.settle_contexts(
+            [self._result(cx, agreed) for cx in request.presentation_context_definition_list]
+        )
+        for uid, role in agreed.items():
+            self.acceptor.add_negotiation_item(build_role(uid, role.scu, role.scp))
+        self._answer_extensions()
+        self.send_accept()
+        self._association.is_established = True
+
+    def _result(
+        self, proposed: PresentationContext, roles: dict[str, Roles]
+    ) -> PresentationContext:
+        uid = str(proposed.abstract_syntax or "")
+        service = service_of(uid)
+        chosen = choose_transfer_syntax(service, proposed.transfer_syntax) if service else None
+        result = PresentationContext()
+        result.context_id = proposed.context_id
+        result.abstract_syntax = proposed.abstract_syntax
+        result.transfer_syntax = [chosen or next(iter(proposed.transfer_syntax), "")]
+        result.result = ACCEPTED
+        if service is None:
+            result.result = NO_ABSTRACT_SYNTAX
+        elif chosen is None:
+            result.result = NO_TRANSFER_SYNTAX
+        else:
+            role = roles.get(uid, Roles(scu=True, scp=False))
+            number = cast(int, proposed.context_id)
+            self._contexts[number] = Context(
+                number, uid, str(chosen), as_scu=role.scp, as_scp=role.scu
+            )
+        return result
+
+    def _answer_extensions(self) -> None:
+        """Queries are relational for whoever asks (PS3.4 C.5.1.1); messages come one at a time."""
+        for uid, information in self.requestor.sop_class_extended.items():
+            if service_of(str(uid)) not in (Service.FIND, Service.MOVE, Service.GET):
+                continue
+            item = SOPClassExtendedNegotiation()
+            item.sop_class_uid = uid
+            item.service_class_application_information = (
+                _RELATIONAL if information[:1] == _RELATIONAL else b"\x00"
+            )
+            self.acceptor.add_negotiation_item(item)
+        if self.requestor.asynchronous_operations != (1, 1):
+            window = AsynchronousOperationsWindowNegotiation()
+            window.maximum_number_operations_invoked = 1
+            window.maximum_number_operations_performed = 1
+            self.acceptor.add_negotiation_item(window)
+
+
+def _plain_host(host: str) -> str:
+    """Without the prefix of an IPv4 address on a dual-stack socket, and without a scope."""
+    return host.removeprefix("::ffff:").partition("%")[0]

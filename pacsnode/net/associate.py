@@ -1,0 +1,62 @@
+"""A-ASSOCIATE PDUs as real peers send them, made fit for pynetdicom's decoder (PS3.8 9.3.2)."""
+
+import struct
+from collections.abc import Iterator
+
+_ITEM = struct.Struct(">BxH")
+_LENGTH = struct.Struct(">L")
+
+TITLES = slice(10, 42)  # called, then calling, 16 bytes each
+RESERVED = slice(10, 74)  # what an A-ASSOCIATE-AC gives back as it came
+FIRST_ITEM = 74
+
+USER_INFORMATION = 0x50
+ITEMS = frozenset({0x10, 0x20, 0x21, USER_INFORMATION})
+SUB_ITEMS = frozenset(range(0x51, 0x5A))
+
+# Stands in for the titles, which are taken from the PDU: pynetdicom refuses blank ones.
+_STAND_IN = b"PEER".ljust(16) * 2
+
+
+def titles(pdu: bytes) -> tuple[str, str]:
+    """Called and calling AE title of an A-ASSOCIATE-RQ, trimmed of spaces and NULs. Bytes outside
+    ASCII are kept as Latin-1 has them."""
+    text = pdu[TITLES].decode("latin-1")
+    return text[:16].strip(" \0"), text[16:].strip(" \0")
+
+
+def tidy(pdu: bytes) -> bytes:
+    """The PDU with plain titles and without items of unknown types, which shall be ignored
+    (PS3.8 9.3.1). Raises ValueError where the lengths lie."""
+    if len(pdu) < FIRST_ITEM:
+        raise ValueError(f"an A-ASSOCIATE PDU of {len(pdu)} bytes")
+    items = []
+    for kind, content in _items(pdu, FIRST_ITEM, len(pdu)):
+        if kind == USER_INFORMATION:
+            content = b"".join(
+                _item(sub_kind, sub_content)
+                for sub_kind, sub_content in _items(content, 0, len(content))
+                if sub_kind in SUB_ITEMS
+            )
+        if kind in ITEMS:
+            items.append(_item(kind, content))
+    body = b"".join(items)
+    length = FIRST_ITEM - 6 + len(body)
+    head = pdu[:2] + _LENGTH.pack(length) + pdu[6:10] + _STAND_IN + pdu[42:FIRST_ITEM]
+    return head + body
+
+
+def _items(data: bytes, position: int, end: int) -> Iterator[tuple[int, bytes]]:
+    while position < end:
+        if end - position < _ITEM.size:
+            raise ValueError("an item's header is cut off")
+        kind, length = _ITEM.unpack_from(data, position)
+        position += _ITEM.size
+        if length > end - position:
+            raise ValueError(f"item {kind:02X} overruns its PDU")
+        yield kind, data[position : position + length]
+        position += length
+
+
+def _item(kind: int, content: bytes) -> bytes:
+    return _ITEM.pack(kind, len(content)) + content

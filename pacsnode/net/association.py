@@ -1,0 +1,265 @@
+"""Associations that the node opens: name, TCP and association as separate steps, each with its own
+words when it fails."""
+
+import errno
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+from pynetdicom._globals import MODE_REQUESTOR
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.presentation import PresentationContext, build_role
+from pynetdicom.transport import AddressInformation
+
+from pacsnode.config.model import Timeouts
+from pacsnode.dicom import status
+from pacsnode.dicom.message import (
+    Answer,
+    Caller,
+    Channel,
+    Context,
+    Peer,
+    ProposedContext,
+    Rejection,
+    Request,
+    Sink,
+    StoreRequest,
+    Tick,
+    no_tick,
+)
+from pacsnode.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from pacsnode.errors import (
+    AssociationLost,
+    AssociationRejected,
+    NoPresentationContext,
+    PeerTimeout,
+    PeerUnreachable,
+)
+from pacsnode.net.channel import AssociationChannel
+from pacsnode.net.command import Command, MalformedCommand
+from pacsnode.net.messages import Message, Messages
+from pacsnode.net.serving import Server
+from pacsnode.net.transport import SLICE, Connection
+from pacsnode.net.upper_layer import DrivenAssociation, UpperLayer
+
+MOST_CONTEXTS = 128
+
+# PS3.8 9.3.4, in words for people; the rest by number.
+_REASONS = {
+    (1, 1): "no reason given",
+    (1, 2): "application context name not supported",
+    (1, 3): "calling AE title not recognised",
+    (1, 7): "called AE title not recognised",
+    (2, 1): "no reason given",
+    (2, 2): "protocol version not supported",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
+
+OnStore = Callable[[StoreRequest], Sink]
+
+
+def connect(
+    peer: Peer,
+    contexts: Sequence[ProposedContext],
+    on_store: OnStore | None = None,
+    tick: Tick = no_tick,
+    *,
+    timeouts: Timeouts,
+    max_pdu: int = 131072,
+) -> Channel:
+    """A dicom.message.Connect, less `timeouts` (seconds) and `max_pdu` (bytes offered). Raises
+    PeerUnreachable, AssociationRejected, AssociationLost, PeerTimeout, and NoPresentationContext
+    where the peer accepts none at all."""
+    client = _open_connection(peer, timeouts.connect, tick)
+    association = OutgoingAssociation(peer, client, timeouts, max_pdu, on_store)
+    return association.negotiate(contexts, tick)
+
+
+def _open_connection(peer: Peer, seconds: float, tick: Tick) -> socket.socket:
+    """TCP to the first of the peer's addresses that answers, all within `seconds`."""
+    try:
+        addresses = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PeerUnreachable(f"{peer}: host name not found: {reason}", "name") from error
+    deadline = time.monotonic() + seconds
+    reason = "no address"
+    for family, kind, protocol, _, address in addresses:
+        client = socket.socket(family, kind, protocol)
+        reason = _try_address(client, address, deadline, tick)
+        if not reason:
+            return client
+        client.close()
+    raise PeerUnreachable(f"{peer}: no TCP connection: {reason}", "tcp")
+
+
+def _try_address(client: socket.socket, address: Any, deadline: float, tick: Tick) -> str:
+    """Connect; "" when it stands, otherwise why it does not."""
+    client.setblocking(False)
+    code = client.connect_ex(address)
+    if code == errno.EINPROGRESS:
+        poll = select.poll()
+        poll.register(client, select.POLLOUT)
+        while not poll.poll(max(min(deadline - time.monotonic(), SLICE), 0) * 1000):
+            if time.monotonic() >= deadline:
+                return "timed out"
+            tick()
+        code = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return "" if code == 0 else os.strerror(code)
+
+
+class _StoreOnly:
+    """The Handler of an association whose peer may send us C-STORE and nothing else."""
+
+    def __init__(self, on_store: OnStore) -> None:
+        self._on_store = on_store
+
+    def admit(self, caller: Caller) -> Rejection | None:
+        return None
+
+    def ended(self, caller: Caller) -> None:
+        return
+
+    def begin_store(self, request: StoreRequest) -> Sink:
+        return self._on_store(request)
+
+    def handle(self, request: Request) -> Iterator[Answer]:
+        yield Answer(status.UNRECOGNISED_OPERATION, "Only C-STORE is taken on this association")
+
+
+class OutgoingAssociation(DrivenAssociation):
+    """An association with a peer, driven by whoever uses its channel."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        client: socket.socket,
+        timeouts: Timeouts,
+        max_pdu: int,
+        on_store: OnStore | None,
+    ) -> None:
+        ae = ApplicationEntity(peer.calling_ae_title)
+        ae.maximum_pdu_size = max_pdu
+        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        super().__init__(ae, MODE_REQUESTOR)
+        self._peer = peer
+        self._times = timeouts
+        self._on_store = on_store
+        self._contexts: dict[int, Context] = {}
+        self._requests: Server | None = None
+        self.dul = UpperLayer(self)
+        self.dimse = Messages(
+            self,
+            dimse=timeouts.dimse,
+            open_sink=self._open_sink,
+            knows_context=self._contexts.__contains__,
+        )
+        self.acse_timeout = timeouts.acse  # lives in the upper layer, which is new
+        self.set_socket(Connection(self, client, max_pdu=max_pdu, network=timeouts.network))
+        # The connection stands already, while the state machine begins before it.
+        self.dul.event_queue.get(block=False)
+        self._describe(ae, client)
+
+    def _describe(self, ae: ApplicationEntity, client: socket.socket) -> None:
+        self.requestor.ae_title = self._peer.calling_ae_title
+        self.requestor.maximum_length = ae.maximum_pdu_size
+        self.requestor.implementation_class_uid = ae.implementation_class_uid
+        self.requestor.implementation_version_name = ae.implementation_version_name
+        self.requestor.address_info = AddressInformation.from_tuple(client.getsockname())
+        self.acceptor.ae_title = self._peer.ae_title
+        self.acceptor.address_info = AddressInformation.from_tuple(client.getpeername())
+
+    def negotiate(self, contexts: Sequence[ProposedContext], tick: Tick) -> Channel:
+        """Ask for the association; see connect."""
+        if not 0 < len(contexts) <= MOST_CONTEXTS:
+            raise NoPresentationContext(f"{len(contexts)} presentation contexts to propose")
+        self._propose(contexts)
+        self.dul.tick = tick
+        began = time.monotonic()
+        try:
+            self.acse.negotiate_association()
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            self.dul.tick = no_tick
+        if not self.is_established:
+            self._fail(time.monotonic() - began)
+        for accepted in self.accepted_contexts:
+            number = cast(int, accepted.context_id)
+            self._contexts[number] = Context(
+                number,
+                str(accepted.abstract_syntax),
+                str(accepted.transfer_syntax[0]),
+                as_scu=bool(accepted.as_scu),
+                as_scp=bool(accepted.as_scp),
+            )
+        return self._channel()
+
+    def _propose(self, contexts: Sequence[ProposedContext]) -> None:
+        requested = []
+        roles: dict[str, tuple[bool, bool]] = {}
+        for number, proposed in enumerate(contexts):
+            context = PresentationContext()
+            context.context_id = 2 * number + 1
+            context.abstract_syntax = proposed.abstract_syntax
+            context.transfer_syntax = list(proposed.transfer_syntaxes)
+            requested.append(context)
+            if proposed.as_scp:
+                roles[proposed.abstract_syntax] = (proposed.as_scu, True)
+        self.requestor.requested_contexts = requested
+        for uid, (as_scu, as_scp) in roles.items():
+            self.requestor.add_negotiation_item(build_role(uid, as_scu, as_scp))
+
+    def _fail(self, seconds: float) -> None:
+        """Say why there is no association, `seconds` after it was asked for."""
+        answer = self.acceptor.primitive
+        layer = self.dul
+        failure = layer.failure
+        self.abort()
+        if answer is not None and answer.result:
+            result = answer.result
+            source, reason = answer.result_source or 0, answer.diagnostic or 0
+            words = _REASONS.get((source, reason), f"source {source}, reason {reason}")
+            lasting = "permanently" if result == 1 else "for now"
+            raise AssociationRejected(
+                f"{self._peer} rejected the association {lasting}: {words}", result, source, reason
+            )
+        if answer is not None:
+            raise NoPresentationContext(f"{self._peer} accepted no presentation context")
+        if failure is not None:
+            raise type(failure)(f"{self._peer}: {failure}")
+        if seconds >= self._times.acse:
+            raise PeerTimeout(
+                f"{self._peer}: no answer to the association request within {self._times.acse:g} s"
+            )
+        raise AssociationLost(f"{self._peer} aborted the association request")
+
+    def _open_sink(self, context_id: int, command: Command) -> Sink:
+        if self._requests is None:
+            raise MalformedCommand("a C-STORE request without a C-GET")
+        return self._requests.open_sink(context_id, command)
+
+    def _channel(self) -> Channel:
+        channel = AssociationChannel(
+            self,
+            tuple(self._contexts.values()),
+            dimse=self._times.dimse,
+            serve=self._serve,
+        )
+        if self._on_store is not None:
+            caller = Caller(self._peer.ae_title, self._peer.calling_ae_title, self._peer.host, 0)
+            self._requests = Server(
+                self, _StoreOnly(self._on_store), caller, self._contexts, lambda: channel
+            )
+        return channel
+
+    def _serve(self, message: Message) -> None:
+        if self._requests is None:
+            raise AssociationLost("the peer sent a request that nobody asked for", "message")
+        self._requests.answer(message)

@@ -1,0 +1,42 @@
+"""What this room relies on in pynetdicom beyond its public interface, and the settings that make
+pynetdicom take what real peers send. tests/net/test_internals.py fails when one of these changes.
+
+Used and overridden (pynetdicom 3.0):
+- `dul.DULServiceProvider`: `send_pdu`, `receive_pdu`, `_send`, `_decode_pdu`,
+  `_process_recv_primitive`, `event_queue`, `to_provider_queue`, `to_user_queue`, `_recv_pdu`,
+  `artim_timer`, `state_machine.do_action`, `kill_dul`; its thread is never started.
+- `fsm.StateMachine`: its table of transitions; `fsm.InvalidEventError`.
+- `transport.AssociationSocket`: `__init__`, `close`, `connect`, `send`, `_ready`, `_is_connected`.
+- `acse.ACSE`: `_negotiate_as_acceptor`, `negotiate_association`, `send_accept`, `send_reject`,
+  `negotiate_release`, `send_abort`, `is_release_requested`, `is_aborted`.
+- `association.Association`: made without starting its thread where the node asks; `_accepted_cx`,
+  `_rejected_cx`, `_started_dul`, `_dul_ready`, `_kill`, `kill`, `run_reactor`.
+- `dimse.DIMSEServiceProvider`: replaced as `Association.dimse`; `msg_queue`, which the state
+  machine's actions put an end mark into.
+- `_config`: `VALIDATORS`, `LOG_HANDLER_LEVEL`.
+"""
+
+import logging
+from typing import Any
+
+from pynetdicom import _config
+
+
+def _take_anything(_value: Any) -> tuple[bool, str]:
+    return True, ""
+
+
+def configure() -> None:
+    """Set pynetdicom up once, for the process: UIDs over 64 characters and titles outside ASCII
+    must not break an association, and no handler of its own may format or print what passes
+    (identifiers are patient data)."""
+    _config.LOG_HANDLER_LEVEL = "none"
+    _config.LOG_REQUEST_IDENTIFIERS = False
+    _config.LOG_RESPONSE_IDENTIFIERS = False
+    _config.VALIDATORS["UI"] = _take_anything
+    _config.VALIDATORS["AE"] = _take_anything
+    logger = logging.getLogger("pynetdicom")
+    logger.handlers[:] = [logging.NullHandler()]
+    logger.propagate = False
+    # Its warnings on every odd UID cost more than the message they belong to.
+    logger.setLevel(logging.CRITICAL)

@@ -1,0 +1,145 @@
+"""The listening socket and the associations that came through it."""
+
+import errno
+import itertools
+import logging
+import os
+import select
+import socket
+import threading
+import time
+
+from pynetdicom.ae import ApplicationEntity
+
+from pacsnode.config.model import Listen, Timeouts
+from pacsnode.dicom.message import Handler
+from pacsnode.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from pacsnode.errors import ConfigurationError
+from pacsnode.net.acceptor import IncomingAssociation
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 512
+LAST_ANSWERS = 2.0  # seconds that severed associations get to end their work
+
+# A connection that has gone before it was taken, or no descriptor left for it: wait, go on.
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE = 100  # ms
+
+
+class Listener:
+    """Takes connections from `start` to `stop`; each association has its own thread."""
+
+    def __init__(
+        self, handler: Handler, *, ae_title: str, settings: Listen, timeouts: Timeouts
+    ) -> None:
+        self._handler = handler
+        self._timeouts = timeouts
+        self._ae = ApplicationEntity(ae_title)
+        self._ae.maximum_pdu_size = settings.max_pdu
+        self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._associations: set[IncomingAssociation] = set()
+        self._socket = _listen(settings.host, settings.port or 0)
+        self._wake_read, self._wake_write = os.pipe()
+        self._thread = threading.Thread(target=self._accept, name="listener", daemon=True)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port as bound."""
+        host, port = self._socket.getsockname()[:2]
+        return host, port
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether connections are still taken."""
+        return self._thread.is_alive()
+
+    @property
+    def associations(self) -> int:
+        """How many connections are being served, before and after their association too."""
+        with self._lock:
+            return len(self._associations)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, grace: float) -> None:
+        """Take no more connections; C-STOREs under way get `grace` seconds to finish, everything
+        else is aborted. Returns when all have ended, or have been severed."""
+        os.write(self._wake_write, b"\0")
+        self._thread.join()
+        self._socket.close()
+        with self._lock:
+            associations = list(self._associations)
+        for association in associations:
+            association.request_stop()
+        deadline = time.monotonic() + grace
+        for association in associations:
+            association.join(max(deadline - time.monotonic(), 0))
+        left = [association for association in associations if association.is_alive()]
+        for association in left:
+            association.sever()
+        deadline = time.monotonic() + LAST_ANSWERS
+        for association in left:
+            association.join(max(deadline - time.monotonic(), 0))
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _accept(self) -> None:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(self._wake_read, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if self._wake_read in ready:
+                return
+            try:
+                client, _ = self._socket.accept()
+            except OSError as error:
+                if error.errno in _PASSING:
+                    logger.warning("cannot take a connection: %s", error.strerror)
+                    pause = select.poll()
+                    pause.register(self._wake_read, select.POLLIN)
+                    pause.poll(_PAUSE)
+                continue
+            self._serve(client)
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            association = IncomingAssociation(
+                self._ae, client, next(self._numbers), self._handler, self._timeouts, self._ended
+            )
+        except OSError:  # reset before it was looked at
+            client.close()
+            return
+        with self._lock:
+            self._associations.add(association)
+        association.start()
+
+    def _ended(self, association: IncomingAssociation) -> None:
+        with self._lock:
+            self._associations.discard(association)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Raises ConfigurationError where the address cannot be had."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.create_server(
+            address[:2],
+            family=family,
+            backlog=BACKLOG,
+            dualstack_ipv6=family == socket.AF_INET6 and host in ("::", ""),
+        )
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigurationError(
+            f"listen: cannot listen on {host} port {port}: {reason}"
+        ) from error
+    listening.setblocking(False)
+    return listening

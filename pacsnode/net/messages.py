@@ -1,0 +1,252 @@
+"""DIMSE messages on an established association (PS3.7 6.3, PS3.8 annex E): P-DATA fragments put
+together as they come, and messages cut into fragments. Dataset bytes pass straight to a Sink."""
+
+import struct
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pynetdicom.dimse import DIMSEServiceProvider
+
+from pacsnode.dicom.message import DatasetSource, Sink, Tick, no_tick
+from pacsnode.errors import AssociationLost, InstanceDamaged, NetworkError, PeerTimeout
+from pacsnode.net import command as commands
+from pacsnode.net.command import Command, MalformedCommand
+from pacsnode.net.transport import P_DATA
+
+if TYPE_CHECKING:
+    from pacsnode.net.upper_layer import DrivenAssociation
+
+_PDU = struct.Struct(">BxL")
+_PDV = struct.Struct(">LBB")
+HEADERS = _PDU.size + _PDV.size
+
+COMMAND, LAST = 0x01, 0x02
+
+LONGEST_IDENTIFIER = 16 << 20  # bytes: a list of some 250,000 UIDs
+LARGEST_FRAGMENT = 128 << 10  # bytes sent at once to a peer that takes any length
+QUEUED = 8  # messages that a peer may send ahead before the rest waits in its own buffers
+
+
+@dataclass(slots=True)
+class Message:
+    """One complete message: its dataset is in `sink` (C-STORE), else in `data`."""
+
+    context_id: int
+    command: Command
+    sink: Sink | None = None
+    data: bytearray | None = None
+
+
+OpenSink = Callable[[int, Command], Sink]
+
+
+class Messages(DIMSEServiceProvider):
+    """The messages of one association. `dimse` is the time in seconds that a peer may take to
+    answer and to go on with a message that it has begun."""
+
+    def __init__(
+        self,
+        association: "DrivenAssociation",
+        *,
+        dimse: float,
+        open_sink: OpenSink,
+        knows_context: Callable[[int], bool],
+    ) -> None:
+        super().__init__(association)
+        self._association = association
+        self._timeout = dimse
+        self._open_sink = open_sink
+        self._knows_context = knows_context
+        self._command = bytearray()
+        self._under_way: Message | None = None
+        self.complete: deque[Message] = deque()
+        self.cancelled: set[int] = set()
+
+    def receive_primitive(self, primitive: Any) -> None:
+        """P-DATA after our A-RELEASE-RQ: nobody waits for it any more (PS3.8 7.2.2)."""
+
+    def receive(self, pdu: memoryview) -> None:
+        """Take a P-DATA-TF. Raises MalformedCommand where it breaks the protocol."""
+        position, end = _PDU.size, len(pdu)
+        while position < end:
+            if end - position < _PDV.size:
+                raise MalformedCommand("a presentation data value is cut off")
+            length, context_id, control = _PDV.unpack_from(pdu, position)
+            start = position + _PDV.size
+            position += 4 + length
+            if length < 2 or position > end:
+                raise MalformedCommand("a presentation data value overruns its PDU")
+            fragment = pdu[start:position]
+            if control & COMMAND:
+                self._take_command(context_id, fragment, bool(control & LAST))
+            else:
+                self._take_data(context_id, fragment, bool(control & LAST))
+
+    def _take_command(self, context_id: int, fragment: memoryview, is_last: bool) -> None:
+        if self._under_way is not None:
+            raise MalformedCommand("a command set inside another message's dataset")
+        self._command += fragment
+        if len(self._command) > commands.LONGEST_COMMAND:
+            raise MalformedCommand(f"a command set of over {commands.LONGEST_COMMAND} bytes")
+        if is_last:
+            command = commands.decode(self._command)
+            self._command.clear()
+            self._begin(context_id, command)
+
+    def _begin(self, context_id: int, command: Command) -> None:
+        if not self._knows_context(context_id):
+            raise MalformedCommand(f"presentation context {context_id} was not accepted")
+        if command.field == commands.C_CANCEL_RQ:
+            if len(self.cancelled) < QUEUED:
+                self.cancelled.add(command.required(commands.MESSAGE_ID_BEING_RESPONDED_TO))
+            return
+        if command.field & commands.RESPONSE:
+            command.required(commands.MESSAGE_ID_BEING_RESPONDED_TO)
+            command.required(commands.STATUS)
+        else:
+            command.required(commands.MESSAGE_ID)
+        message = Message(context_id, command)
+        if command.field == commands.C_STORE_RQ:
+            message.sink = self._open_sink(context_id, command)
+        elif command.has_dataset:
+            message.data = bytearray()
+        if command.has_dataset:
+            self._under_way = message
+        else:
+            self.complete.append(message)
+
+    def _take_data(self, context_id: int, fragment: memoryview, is_last: bool) -> None:
+        message = self._under_way
+        if message is None:
+            raise MalformedCommand("a dataset fragment without a command set")
+        if message.context_id != context_id:
+            raise MalformedCommand("a dataset fragment in another presentation context")
+        if message.sink is not None:
+            message.sink.write(fragment)
+        elif message.data is not None:
+            message.data += fragment
+            if len(message.data) > LONGEST_IDENTIFIER:
+                raise MalformedCommand(f"an identifier of over {LONGEST_IDENTIFIER} bytes")
+        if is_last:
+            self._under_way = None
+            self.complete.append(message)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a message has begun and is not complete."""
+        return self._under_way is not None or bool(self._command)
+
+    def next(self, seconds: float, tick: Tick = no_tick) -> Message | None:
+        """The next complete message; None where none has begun within `seconds`, or the peer wants
+        to end the association or has. Raises PeerTimeout for a message that does not get on."""
+        layer = self._association.dul
+        deadline = time.monotonic() + seconds
+        while not self.complete:
+            if not layer.to_user_queue.empty() or layer.is_closed:
+                return None
+            if self.is_partial:
+                deadline = time.monotonic() + self._timeout
+            if layer.pump(deadline, tick):
+                continue
+            if self.is_partial:
+                raise PeerTimeout(f"a message stopped for {self._timeout:g} s", "message")
+            if not layer.is_closed:
+                return None
+        return self.complete.popleft()
+
+    def take_input(self) -> None:
+        """Read what the peer has sent already, a C-CANCEL perhaps. Raises AssociationLost where it
+        has gone."""
+        layer = self._association.dul
+        while len(self.complete) < QUEUED and layer.connection.has_input():
+            layer.pump(time.monotonic() + self._timeout)
+        self.require_open()
+
+    def require_open(self) -> None:
+        layer = self._association.dul
+        if layer.is_closed:
+            raise layer.failure or AssociationLost("the peer aborted the association")
+
+    def send_message(
+        self,
+        context_id: int,
+        command: bytes,
+        dataset: bytes | DatasetSource | None = None,
+        tick: Tick = no_tick,
+    ) -> None:
+        """Send one message, whole. Raises AssociationLost, PeerTimeout; InstanceDamaged where a
+        file ends early, after which the association can only be aborted."""
+        layer = self._association.dul
+        try:
+            connection = layer.connection
+            head = b"".join(
+                self._frame(context_id, COMMAND, chunk, is_last)
+                for chunk, is_last in self._chunks(command)
+            )
+            if dataset is None:
+                connection.send(head, tick)
+                return
+            if isinstance(dataset, bytes):
+                for chunk, is_last in self._chunks(dataset):
+                    connection.send(head + self._frame(context_id, 0, chunk, is_last), tick)
+                    head = b""
+                return
+            self._send_file(context_id, head, dataset, tick)
+        except NetworkError as error:
+            layer.failure = layer.failure or error
+            raise
+
+    def _send_file(self, context_id: int, head: bytes, source: DatasetSource, tick: Tick) -> None:
+        """Fragments straight from the file, one copy each; the command set goes with the first."""
+        connection = self._association.dul.connection
+        largest = min(self._largest_fragment(), max(source.length, 2))
+        buffer = bytearray(len(head) + HEADERS + largest)
+        buffer[: len(head)] = head
+        start, left = len(head), source.length
+        view = memoryview(buffer)
+        while True:
+            size = min(largest, left)
+            content = start + HEADERS
+            if source.file.readinto(view[content : content + size]) != size:  # type: ignore[attr-defined]
+                raise InstanceDamaged("the file ended before its dataset did")
+            left -= size
+            _PDU.pack_into(buffer, start, P_DATA, size + _PDV.size)
+            _PDV.pack_into(buffer, start + _PDU.size, size + 2, context_id, 0 if left else LAST)
+            connection.send(view[: content + size], tick)
+            start = 0
+            if not left:
+                return
+
+    def _chunks(self, data: bytes) -> list[tuple[bytes, bool]]:
+        largest = self._largest_fragment()
+        starts = range(0, max(len(data), 1), largest)
+        return [(data[start : start + largest], start + largest >= len(data)) for start in starts]
+
+    def _largest_fragment(self) -> int:
+        """The peer's limit counts a PDU's variable field (PS3.8 D.1); 0 is none. Fragments have an
+        even length."""
+        limit = self.maximum_pdu_size or LARGEST_FRAGMENT + _PDV.size
+        return max(min(limit - _PDV.size, LARGEST_FRAGMENT) & ~1, 2)
+
+    @staticmethod
+    def _frame(context_id: int, kind: int, chunk: bytes, is_last: bool) -> bytes:
+        control = kind | (LAST if is_last else 0)
+        return (
+            _PDU.pack(P_DATA, len(chunk) + _PDV.size)
+            + _PDV.pack(len(chunk) + 2, context_id, control)
+            + chunk
+        )
+
+    def discard(self) -> None:
+        """The association is over: nothing that was not complete and answered leaves a trace."""
+        pending = list(self.complete)
+        if self._under_way is not None:
+            pending.append(self._under_way)
+        self._under_way = None
+        self.complete.clear()
+        for message in pending:
+            if message.sink is not None:
+                message.sink.discard()

@@ -1,0 +1,200 @@
+"""The connection under an association: whole PDUs in, bytes out, every wait with an end.
+
+The socket does not block; waiting is `poll`'s, so that file descriptors from 1,024 on work. All of
+an association runs in one thread: a peer's bytes wait in the kernel until they are asked for.
+"""
+
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pynetdicom.transport import AssociationSocket
+
+from pacsnode.dicom.message import Tick, no_tick
+from pacsnode.errors import AssociationLost, PeerTimeout
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+
+HEADER = struct.Struct(">BxL")
+P_DATA = 0x04
+ASSOCIATE_RQ, ASSOCIATE_AC = 0x01, 0x02
+
+# Peers count their PDUs' headers differently, so a little over the offer is taken. Nothing
+# announced is no licence to make the node hold gigabytes.
+ALLOWANCE = 1024
+LONGEST_PDU = 16 << 20
+LONGEST_ASSOCIATE = 1 << 20
+LONGEST_OTHER = 1 << 10
+
+FIRST_BUFFER = 16 << 10
+SLICE = 0.5  # seconds between two ticks
+QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+
+
+class OversizedPDU(Exception):
+    """A PDU that is longer than what was offered, or of no known type. Never leaves this room."""
+
+
+class Connection(AssociationSocket):
+    """One TCP connection. `network` is the time in seconds that a whole PDU, from its first byte,
+    and one blocked write may take."""
+
+    def __init__(
+        self,
+        association: "Association",
+        client: socket.socket,
+        *,
+        max_pdu: int,
+        network: float,
+    ) -> None:
+        super().__init__(association, client_socket=client)
+        client.setblocking(False)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._client = client
+        self._network = network
+        self._longest = min(max_pdu + ALLOWANCE, LONGEST_PDU) if max_pdu else LONGEST_PDU
+        self._buffer = bytearray(FIRST_BUFFER)
+        self._start = 0
+        self._end = 0
+        self._poll = select.poll()
+        self._poll.register(client, select.POLLIN)
+        self._write_poll: select.poll | None = None
+
+    def fileno(self) -> int:
+        return self._client.fileno()
+
+    def connect(self, primitive: Any) -> None:
+        """Say that the transport is up: it is opened before the association begins, so that a
+        failure can be told as name, TCP or TLS."""
+        primitive.result = "Evt2"
+        self.provider_queue.put(primitive)
+
+    def read_pdu(self, deadline: float, tick: Tick = no_tick) -> memoryview | None:
+        """The next PDU, whole, with its header; valid until the next call. None where its first
+        byte has not come by `deadline` (time.monotonic). Raises AssociationLost where the peer has
+        closed, PeerTimeout for a PDU that does not get on, OversizedPDU."""
+        if self._end == self._start and not self._fill(deadline, tick):
+            return None
+        deadline = time.monotonic() + self._network
+        self._require(HEADER.size, deadline, tick)
+        kind, length = HEADER.unpack_from(self._buffer, self._start)
+        if length > self._limit(kind):
+            raise OversizedPDU(f"PDU of type {kind:02X} with {length} bytes")
+        size = HEADER.size + length
+        self._require(size, deadline, tick)
+        pdu = memoryview(self._buffer)[self._start : self._start + size]
+        self._start += size
+        return pdu
+
+    def _limit(self, kind: int) -> int:
+        if kind == P_DATA:
+            return self._longest
+        return LONGEST_ASSOCIATE if kind in (ASSOCIATE_RQ, ASSOCIATE_AC) else LONGEST_OTHER
+
+    def _require(self, size: int, deadline: float, tick: Tick) -> None:
+        """Have `size` bytes in the buffer. It grows with what has come, not with what is said to
+        come."""
+        while self._end - self._start < size:
+            if not self._fill(deadline, tick):
+                raise PeerTimeout(
+                    f"a PDU was not complete {self._network:g} s after its first byte", "message"
+                )
+
+    def _make_room(self) -> None:
+        """Move what is there to the front of a fresh buffer: views of the old one stay valid."""
+        kept = self._end - self._start
+        size = len(self._buffer)
+        fresh = bytearray(size if kept <= size // 2 else 2 * size)
+        fresh[:kept] = memoryview(self._buffer)[self._start : self._end]
+        self._buffer, self._start, self._end = fresh, 0, kept
+
+    def _fill(self, deadline: float, tick: Tick) -> bool:
+        """Read what is there, waiting for it until `deadline`; False where nothing came."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._end == len(self._buffer):
+            self._make_room()
+        while True:
+            try:
+                count = self._client.recv_into(memoryview(self._buffer)[self._end :])
+            except (BlockingIOError, InterruptedError):
+                if not self._wait(self._poll, deadline, tick):
+                    return False
+                continue
+            except OSError as error:
+                raise AssociationLost(f"the connection broke: {error.strerror}") from error
+            if count == 0:
+                raise AssociationLost("the peer closed the connection")
+            self._end += count
+            if QUICKACK is not None:
+                # Clients with Nagle's algorithm wait for this ACK before they go on.
+                self._client.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
+            return True
+
+    @staticmethod
+    def _wait(poll: select.poll, deadline: float, tick: Tick) -> bool:
+        """Sleep until the socket is ready or `deadline` has passed, ticking meanwhile."""
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            if poll.poll(min(left, SLICE) * 1000 if tick is not no_tick else left * 1000):
+                return True
+            tick()
+
+    def has_input(self) -> bool:
+        """Whether a read would find something at once."""
+        return self._end > self._start or bool(self._poll.poll(0))
+
+    def send(self, data: bytes | bytearray | memoryview, tick: Tick = no_tick) -> None:
+        """Send all of `data`. Raises AssociationLost, PeerTimeout."""
+        view = memoryview(data)
+        try:
+            while view:
+                try:
+                    view = view[self._client.send(view) :]
+                except (BlockingIOError, InterruptedError):
+                    self._wait_writable(tick)
+        except OSError as error:
+            raise AssociationLost(f"the connection broke: {error.strerror}") from error
+
+    def _wait_writable(self, tick: Tick) -> None:
+        if self._write_poll is None:
+            self._write_poll = select.poll()
+            self._write_poll.register(self._client, select.POLLOUT)
+        if not self._wait(self._write_poll, time.monotonic() + self._network, tick):
+            raise PeerTimeout(f"the peer has taken nothing for {self._network:g} s", "message")
+
+    def wake(self) -> None:
+        """Make a thread that waits for input see the connection's end; sending still works."""
+        self._quietly(lambda: self._client.shutdown(socket.SHUT_RD))
+
+    def sever(self) -> None:
+        """End the connection under a thread that uses it."""
+        self._quietly(lambda: self._client.shutdown(socket.SHUT_RDWR))
+
+    def close(self) -> None:
+        """Close, after which the association's state machine is told so (Evt17)."""
+        if self.socket is None:
+            return
+        self._quietly(lambda: self._client.shutdown(socket.SHUT_RDWR))
+        self._quietly(self._client.close)
+        self.socket = None
+        self._is_connected = False
+        self.event_queue.put("Evt17")
+
+    def _shutdown_socket(self) -> None:
+        self._quietly(lambda: self._client.shutdown(socket.SHUT_RDWR))
+        self._quietly(self._client.close)
+        self.socket = None
+
+    @staticmethod
+    def _quietly(action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError:
+            return
