@@ -9,7 +9,8 @@ PACKAGE = Path(__file__).parent.parent / "pacsnode"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    "config": 0, "errors": 0, "log": 0, "tls": 0,
+    "errors": -1,
+    "config": 0, "log": 0, "tls": 0,
     "dicom": 1,
     "storage": 2, "index": 2, "net": 2,
     "archive": 3, "scu": 3,
