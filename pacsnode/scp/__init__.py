@@ -1,1 +1,177 @@
-"""What we answer: one file per service, request in, answers out."""
+"""What we answer: one file per service, request in, answers out; and the table of the services."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from pacsnode.dicom import status
+from pacsnode.dicom.message import (
+    Answer,
+    Caller,
+    Connect,
+    EchoRequest,
+    FindRequest,
+    GetRequest,
+    MoveRequest,
+    Rejection,
+    Request,
+    Sink,
+    StoreRequest,
+)
+from pacsnode.scp.access import Access, Rights, Settings
+from pacsnode.scp.echo import echo
+
+if TYPE_CHECKING:
+    from pacsnode.archive import Archive
+
+__all__ = ["Access", "Dispatcher", "Settings"]
+
+log = logging.getLogger(__name__)
+
+# Request to the word by which `allow` and `unknown_callers` name the service.
+SERVICES: dict[type[Request], str] = {
+    EchoRequest: "echo",
+    StoreRequest: "store",
+    FindRequest: "find",
+    MoveRequest: "move",
+    GetRequest: "get",
+}
+
+
+class Dispatcher:
+    """The node's message.Handler: checks the caller's right to a service and hands the request to
+    its function. Decompressed datasets that are too large for memory wait in `spool_folder`."""
+
+    def __init__(
+        self,
+        archive: "Archive",
+        access: Access,
+        connect: Connect,
+        *,
+        spool_folder: str | None = None,
+    ) -> None:
+        self._archive = archive
+        self._access = access
+        self._connect = connect
+        self._spool_folder = spool_folder
+        self._functions: dict[type[Request], Callable[..., Iterator[Answer]]] = {
+            EchoRequest: self._echo,
+            FindRequest: self._find,
+            MoveRequest: self._move,
+            GetRequest: self._get,
+        }
+
+    def admit(self, caller: Caller) -> Rejection | None:
+        return self._access.admit(caller)
+
+    def ended(self, caller: Caller) -> None:
+        self._access.ended(caller)
+        self._archive.release_thread()
+
+    def begin_store(self, request: StoreRequest) -> Sink:
+        rights = self._access.rights(request.caller)
+        if "store" not in rights.services:
+            return RefusingSink(_refused(request, rights))
+        from pacsnode.scp.store import begin_store
+
+        return begin_store(request, self._archive, rights.character_set)
+
+    def handle(self, request: Request) -> Iterator[Answer]:
+        rights = self._access.rights(request.caller)
+        if SERVICES[type(request)] not in rights.services:
+            yield _refused(request, rights)
+            return
+        yield from _logged(request, self._functions[type(request)](request, rights))
+
+    def _echo(self, request: EchoRequest, _rights: Rights) -> Iterator[Answer]:
+        return echo(request)
+
+    def _find(self, request: FindRequest, rights: Rights) -> Iterator[Answer]:
+        from pacsnode.scp.find import find
+
+        return find(request, self._archive, rights.character_set)
+
+    def _move(self, request: MoveRequest, rights: Rights) -> Iterator[Answer]:
+        from pacsnode.scp.move import move
+
+        return move(
+            request,
+            self._archive,
+            self._connect,
+            rights.settings or self._access.settings,
+            default_character_set=rights.character_set,
+            spool_folder=self._spool_folder,
+        )
+
+    def _get(self, request: GetRequest, rights: Rights) -> Iterator[Answer]:
+        from pacsnode.scp.get import get
+
+        modality = rights.modality
+        return get(
+            request,
+            self._archive,
+            wanted=modality.transfer_syntaxes if modality is not None else None,
+            default_character_set=rights.character_set,
+            spool_folder=self._spool_folder,
+        )
+
+
+class RefusingSink:
+    """Lets a dataset pass without a byte of it reaching the disk, and answers."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def write(self, fragment: memoryview) -> None:
+        """Drains."""
+
+    def finish(self) -> Answer:
+        return self._answer
+
+    def discard(self) -> None:
+        """There is nothing to leave behind."""
+
+
+def _refused(request: Request, rights: Rights) -> Answer:
+    service = SERVICES[type(request)]
+    log.warning(
+        "association %d: %r from %s may not %s: %s decides",
+        request.caller.association,
+        request.caller.ae_title,
+        request.caller.host,
+        service,
+        rights.deciding_setting,
+    )
+    return Answer(status.NOT_AUTHORISED, f"Not authorised for this service: {service}")
+
+
+def _logged(request: Request, answers: Iterator[Answer]) -> Iterator[Answer]:
+    """One line for each operation, when it has ended."""
+    begun, pending = time.monotonic(), 0
+    for answer in answers:
+        yield answer
+        if status.is_pending(answer.status):
+            pending += 1
+            continue
+        failed = not status.is_success(answer.status) and answer.status != status.CANCELLED
+        log.log(
+            logging.WARNING if failed else logging.INFO,
+            "association %d: %s from %r: %s%s, %s, %.3f s",
+            request.caller.association,
+            SERVICES[type(request)],
+            request.caller.ae_title,
+            status.text(answer.status),
+            f" {answer.comment}" if answer.comment else "",
+            _summary(answer, pending),
+            time.monotonic() - begun,
+        )
+
+
+def _summary(answer: Answer, pending: int) -> str:
+    counters = answer.counters
+    if counters is None:
+        return f"{pending} answers"
+    return (
+        f"{counters.completed} completed, {counters.failed} failed, {counters.warning} with warning"
+    )

@@ -1,0 +1,29 @@
+"""C-GET (PS3.4 C.4.3): the selected instances go back on the caller's own association."""
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pacsnode.dicom.message import Answer, GetRequest, Tick
+from pacsnode.scp.retrieve import retrieve
+from pacsnode.scu.store import Outcome, Sendable, Sending, send_on
+
+if TYPE_CHECKING:
+    from pacsnode.archive import Archive
+
+
+def get(
+    request: GetRequest,
+    archive: "Archive",
+    *,
+    wanted: Sequence[str] | None = None,
+    default_character_set: str | None = None,
+    spool_folder: str | None = None,
+) -> Iterator[Answer]:
+    """`wanted`: the transfer syntaxes that this caller is to be sent, if not all. Instances without
+    a context that gives the caller the SCP's role fail one by one."""
+
+    def send_back(sendables: Iterable[Sendable], tick: Tick) -> Generator[Outcome, None, None]:
+        sending = Sending(wanted, tick=tick, spool_folder=spool_folder)
+        return send_on(request.channel, sendables, sending)
+
+    yield from retrieve(request, archive, send_back, default_character_set)

@@ -1,0 +1,292 @@
+"""What C-MOVE and C-GET have in common: the sub-operations, their four counters, and how they are
+told (PS3.4 C.4.2 and C.4.3)."""
+
+import logging
+import struct
+import time
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from pacsnode.dicom import status
+from pacsnode.dicom.instance import StoredInstance
+from pacsnode.dicom.message import (
+    Answer,
+    Counters,
+    DatasetSource,
+    GetRequest,
+    MoveRequest,
+    Tick,
+)
+from pacsnode.dicom.query import Model, Query, parse_query
+from pacsnode.errors import (
+    DicomError,
+    IndexFailure,
+    InvalidQuery,
+    NetworkError,
+    NoPresentationContext,
+    PacsnodeError,
+    StorageError,
+)
+from pacsnode.scp.failure import Table, failure, status_of
+from pacsnode.scu.store import Outcome, Sendable
+
+if TYPE_CHECKING:
+    from pacsnode.archive import Archive
+
+log = logging.getLogger(__name__)
+
+STATUS: Table = {
+    InvalidQuery: status.DATASET_DOES_NOT_MATCH,
+    DicomError: status.CANNOT_UNDERSTAND,
+    StorageError: status.CANNOT_COUNT_MATCHES,
+    IndexFailure: status.CANNOT_COUNT_MATCHES,
+}
+
+MODELS = {
+    "1.2.840.10008.5.1.4.1.2.1.2": Model.PATIENT_ROOT,
+    "1.2.840.10008.5.1.4.1.2.1.3": Model.PATIENT_ROOT,
+    "1.2.840.10008.5.1.4.1.2.2.2": Model.STUDY_ROOT,
+    "1.2.840.10008.5.1.4.1.2.2.3": Model.STUDY_ROOT,
+    "1.2.840.10008.5.1.4.1.2.3.2": Model.PATIENT_STUDY_ONLY,
+    "1.2.840.10008.5.1.4.1.2.3.3": Model.PATIENT_STUDY_ONLY,
+}
+
+# Ticks come every 0.5 s at most: a pending answer leaves within a second of the one before.
+TELL_EVERY = 0.45  # seconds
+TELL_EACH = 100  # instances
+
+HELD = 5000  # instances selected once; of more than these only the number is kept at first
+ASK_EACH = 500  # instances counted between two looks at whether the peer is still interested
+
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+LONGEST_SHORT_VALUE = 65_534  # bytes of a UI element in Explicit VR (PS3.5 7.1.2)
+
+STEPS = {"name": "name", "tcp": "TCP", "tls": "TLS", "association": "association"}
+
+Send = Callable[[Iterable[Sendable], Tick], Generator[Outcome, None, None]]
+Retrieval = MoveRequest | GetRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedInstance:
+    """An instance of the archive as the sender wants it."""
+
+    archive: "Archive"
+    stored: StoredInstance
+
+    @property
+    def sop_class_uid(self) -> str:
+        return self.stored.sop_class_uid
+
+    @property
+    def sop_instance_uid(self) -> str:
+        return self.stored.uids.sop_instance_uid
+
+    @property
+    def transfer_syntax_uid(self) -> str:
+        return self.stored.transfer_syntax_uid
+
+    @contextmanager
+    def open(self) -> Iterator[DatasetSource]:
+        with self.archive.fetch(self.stored) as found:
+            yield DatasetSource(found.file, found.stored.length)
+
+
+def retrieve(
+    request: Retrieval, archive: "Archive", send: Send, default_character_set: str | None = None
+) -> Iterator[Answer]:
+    """Answer a C-MOVE or C-GET: pending answers leave through `request.send`, so that they can do
+    so while an instance is under way; the final one is yielded. Raises what tells that the
+    requester has gone."""
+    try:
+        query = parse_query(
+            request.identifier,
+            request.context.transfer_syntax,
+            MODELS[request.context.abstract_syntax],
+            retrieve=True,
+            default_character_set=default_character_set,
+        )
+        total, selected = _select(archive, query, request)
+    except (DicomError, StorageError, IndexFailure) as error:
+        yield failure(error, STATUS)
+        return
+    operations = Suboperations(request, total)
+    sendables = (ArchivedInstance(archive, stored) for stored in selected)
+    yield _perform(request, operations, send(sendables, operations.tick))
+
+
+def _select(
+    archive: "Archive", query: Query, request: Retrieval
+) -> tuple[int, Iterator[StoredInstance]]:
+    """How many there are, and all of them. A large number is gone through twice: the pending
+    answers need to know it, and memory stays flat."""
+    with closing(_closable(archive.select(query))) as selected:
+        held = list(islice(selected, HELD))
+        total = len(held)
+        for _ in selected:
+            total += 1
+            if total % ASK_EACH == 0 and request.cancelled():
+                break
+    if total == len(held):
+        return total, iter(held)
+    del held
+    return total, _closable(archive.select(query))
+
+
+def _closable(selected: Iterable[StoredInstance]) -> Generator[StoredInstance, None, None]:
+    yield from selected
+
+
+class Suboperations:
+    """The four counters of one retrieve, the instances that failed, and the clock of the pending
+    answers."""
+
+    def __init__(self, request: Retrieval, total: int) -> None:
+        self._request = request
+        self._total = total
+        self._told_at = time.monotonic()
+        self._untold = 0
+        self.completed = 0
+        self.warning = 0
+        self.failed: list[str] = []
+        self.first_failure: Outcome | None = None
+
+    @property
+    def done(self) -> int:
+        return self.completed + self.warning + len(self.failed)
+
+    @property
+    def remaining(self) -> int:
+        return max(self._total - self.done, 0)
+
+    def take(self, outcome: Outcome) -> None:
+        """Count one instance. Raises AssociationLost where nobody is left to tell."""
+        if outcome.is_success:
+            self.completed += 1
+        elif outcome.is_warning:
+            self.warning += 1
+            self._log(outcome)
+        else:
+            self.failed.append(outcome.sendable.sop_instance_uid)
+            self.first_failure = self.first_failure or outcome
+            self._log(outcome)
+        self._untold += 1
+        if self._untold >= TELL_EACH:
+            self.tell()
+        self.tick()
+
+    def tick(self) -> None:
+        """Tell the requester how things stand, where it is time. Raises AssociationLost."""
+        if time.monotonic() - self._told_at >= TELL_EVERY:
+            self.tell()
+
+    def tell(self) -> None:
+        self._request.send(Answer(status.PENDING, counters=self.counters(with_remaining=True)))
+        self._told_at = time.monotonic()
+        self._untold = 0
+
+    def counters(self, *, with_remaining: bool) -> Counters:
+        remaining = self.remaining if with_remaining else None
+        return Counters(remaining, self.completed, len(self.failed), self.warning)
+
+    def _log(self, outcome: Outcome) -> None:
+        log.warning(
+            "association %d: sub-operation %s: %s",
+            self._request.caller.association,
+            outcome.sendable.sop_instance_uid,
+            outcome.text,
+        )
+
+    def final(self) -> Answer:
+        """The last answer after all sub-operations have been tried."""
+        if not self.failed and not self.warning:
+            return Answer(status.SUCCESS, counters=self.counters(with_remaining=False))
+        if not self.completed and not self.warning:
+            return self.ended(status.CANNOT_PERFORM_SUBOPERATIONS, _why_none(self.first_failure))
+        comment = f"{len(self.failed)} of {self.done} sub-operations failed"
+        if self.warning:
+            comment += f", {self.warning} with warning"
+        return self.ended(status.SUBOPERATIONS_COMPLETE_WITH_FAILURES, comment)
+
+    def ended(self, code: int, comment: str) -> Answer:
+        """A last answer other than success, with the list of what failed."""
+        identifier = None
+        if self.failed:
+            identifier = failed_list(self.failed, self._request.context.transfer_syntax)
+        counters = self.counters(with_remaining=code == status.CANCELLED)
+        return Answer(code, comment, identifier, counters)
+
+
+def _perform(
+    request: Retrieval, operations: Suboperations, outcomes: Generator[Outcome, None, None]
+) -> Answer:
+    """Run the sub-operations to their end, or to the requester's C-CANCEL."""
+    try:
+        if request.cancelled():
+            return operations.ended(status.CANCELLED, "")
+        for outcome in outcomes:
+            operations.take(outcome)
+            if operations.remaining and request.cancelled():
+                return operations.ended(status.CANCELLED, "")
+    except NetworkError as error:
+        # The requester has gone: what still goes out elsewhere is cut off, not ended politely.
+        outcomes.throw(error)
+        raise
+    except PacsnodeError as error:
+        code = status_of(error, STATUS)
+        if code is None:
+            raise
+        log.warning("association %d: %s", request.caller.association, error)
+        return operations.ended(code, "The archive cannot be read now")
+    finally:
+        outcomes.close()
+    return operations.final()
+
+
+def _why_none(outcome: Outcome | None) -> str:
+    """Why all sub-operations failed, in the 64 characters that an Error Comment has."""
+    if outcome is None:
+        return "All sub-operations failed"
+    error = outcome.error
+    if isinstance(error, NoPresentationContext):
+        return "All sub-operations failed: no presentation context accepted"
+    if isinstance(error, NetworkError) and error.step in STEPS:
+        return f"Destination not reached: {STEPS[error.step]} failed"
+    if outcome.status is not None:
+        return f"All sub-operations failed, the first with {status.text(outcome.status)}"
+    return "All sub-operations failed"
+
+
+def failed_list(sop_instance_uids: Iterable[str], transfer_syntax_uid: str) -> bytes:
+    """An identifier with the Failed SOP Instance UID List (0008,0058); in Explicit VR as many as
+    its 16-bit length allows. Built by hand: the UIDs are whatever was received."""
+    uids = (uid.encode("ascii", "replace") for uid in sop_instance_uids)
+    is_implicit = transfer_syntax_uid == IMPLICIT_LITTLE
+    value = b"\\".join(uids if is_implicit else _fitting(uids))
+    value += b"\0" * (len(value) % 2)
+    order = ">" if transfer_syntax_uid == EXPLICIT_BIG else "<"
+    if is_implicit:
+        return struct.pack("<HHL", 0x0008, 0x0058, len(value)) + value
+    element = struct.pack(f"{order}HH2sH", 0x0008, 0x0058, b"UI", len(value)) + value
+    return _deflated(element) if transfer_syntax_uid == DEFLATED else element
+
+
+def _fitting(uids: Iterable[bytes]) -> Iterator[bytes]:
+    length = -1
+    for uid in uids:
+        length += 1 + len(uid)
+        if length > LONGEST_SHORT_VALUE:
+            return
+        yield uid
+
+
+def _deflated(data: bytes) -> bytes:
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    deflated = deflater.compress(data) + deflater.flush()
+    return deflated + b"\0" * (len(deflated) % 2)
