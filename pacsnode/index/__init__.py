@@ -1,1 +1,54 @@
 """Which instances there are. Knows no files. The only room with peewee."""
+
+import uuid
+from pathlib import Path
+
+from pacsnode.errors import ConfigurationError
+from pacsnode.index import schema
+from pacsnode.index.database import Database
+from pacsnode.index.index import Index
+from pacsnode.index.records import Conflict, Flag, Match, Pending, Share, Statistics
+
+__all__ = [
+    "Conflict",
+    "Flag",
+    "Index",
+    "Match",
+    "Pending",
+    "Share",
+    "Statistics",
+    "exists",
+    "open",
+]
+
+
+def exists(url_or_path: str | Path) -> bool:
+    """Whether there is an index; an empty file, left by a start that was cut short, is none."""
+    path = _path(url_or_path)
+    return path.is_file() and path.stat().st_size > 0
+
+
+def open(  # noqa: A001
+    url_or_path: str | Path, *, fsync: bool = True, archive_id: str | None = None
+) -> Index:
+    """Open the index, made and migrated where needed. `archive_id` is for a new one; without it a
+    new one gets a random id. Raises SchemaTooNew or ConfigurationError, which names the file and
+    what to do."""
+    database = Database(_path(url_or_path), fsync=fsync)
+    try:
+        found = schema.prepare(database, archive_id or uuid.uuid4().hex)
+    except ConfigurationError:
+        database.close_all()
+        raise
+    return Index(database, found)
+
+
+def _path(url_or_path: str | Path) -> Path:
+    """`sqlite:` URLs and plain paths."""
+    text = str(url_or_path)
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return Path(text)
+    if scheme != "sqlite":
+        raise ConfigurationError(f"index.url: {scheme} is not supported by this version")
+    return Path(rest)

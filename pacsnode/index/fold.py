@@ -1,0 +1,161 @@
+"""How the rows of a study and a series come from what their instances say, in order of receipt:
+an empty attribute is filled, a value is never replaced, patients are never mixed."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from pacsnode.dicom.instance import Instance
+from pacsnode.dicom.level import COLUMNS, Level
+from pacsnode.dicom.text import fold_name
+
+PATIENT_COLUMNS = COLUMNS[Level.PATIENT]
+STUDY_COLUMNS = COLUMNS[Level.STUDY]
+SERIES_COLUMNS = COLUMNS[Level.SERIES]
+
+REQUEST_ATTRIBUTES = "RequestAttributesSequence"
+# Not keywords, so that they cannot be taken for one.
+PATIENT_OTHERS = "patient_others"
+OTHERS = "others"
+ALIASES = "aliases"
+
+# What says who the patient is; a study is found by every value of the first two.
+ALIASED = ("PatientID", "PatientName")
+_PERSON = (*ALIASED, "IssuerOfPatientID", "PatientBirthDate")
+
+State = dict[str, str]
+
+
+class Header(NamedTuple):
+    """What one instance says of its study, or of its series."""
+
+    state: State
+    content: str
+    digest: bytes
+
+
+def study_header(instance: Instance) -> Header:
+    state = _columns(instance, (*PATIENT_COLUMNS, *STUDY_COLUMNS))
+    state["StudyInstanceUID"] = instance.uids.study_instance_uid
+    state[PATIENT_OTHERS] = instance.others.get(Level.PATIENT, "")
+    state[OTHERS] = instance.others.get(Level.STUDY, "")
+    return _header(state)
+
+
+def series_header(instance: Instance) -> Header:
+    state = _columns(instance, SERIES_COLUMNS)
+    state["SeriesInstanceUID"] = instance.uids.series_instance_uid
+    items = instance.request_attributes
+    state[REQUEST_ATTRIBUTES] = json.dumps(items, ensure_ascii=False) if items else ""
+    state[OTHERS] = instance.others.get(Level.SERIES, "")
+    return _header(state, instance.sop_class_uid)
+
+
+def _columns(instance: Instance, keywords: Iterable[str]) -> State:
+    values = instance.values
+    return {keyword: "\\".join(values.get(keyword, ())) for keyword in keywords}
+
+
+def _header(state: State, sop_class_uid: str = "") -> Header:
+    content = json.dumps(state, ensure_ascii=False)
+    digest = hashlib.blake2b((sop_class_uid + content).encode("utf-8", "surrogatepass"))
+    return Header(state, content, digest.digest()[:16])
+
+
+def fold_studies(contents: Iterable[str]) -> State:
+    """The state of a study from its headers' contents, earliest first."""
+    state: State = {}
+    for content in contents:
+        state = fold_study(state, json.loads(content))
+    return state
+
+
+def fold_study(state: Mapping[str, str], said: Mapping[str, str]) -> State:
+    """`state` with what one more header says. Attributes of the patient are filled only from
+    headers that contradict none of those that say who the patient is: otherwise one's PatientID
+    could come to stand beside another's name."""
+    if not state:
+        return {**said, ALIASES: ""}
+    folded = dict(state)
+    _fill(folded, said, STUDY_COLUMNS, OTHERS)
+    if all(_agree(keyword, folded[keyword], said[keyword]) for keyword in _PERSON):
+        _fill(folded, said, PATIENT_COLUMNS, PATIENT_OTHERS)
+    aliases = aliases_of(folded)
+    for keyword in ALIASED:
+        value, own = said[keyword], folded[keyword]
+        if not value or (own and _agree(keyword, own, value)):
+            continue
+        if value not in aliases.setdefault(keyword, []):
+            aliases[keyword].append(value)
+    folded[ALIASES] = json.dumps(aliases, ensure_ascii=False) if aliases else ""
+    return folded
+
+
+def fold_series(state: Mapping[str, str], said: Mapping[str, str]) -> State:
+    if not state:
+        return dict(said)
+    folded = dict(state)
+    _fill(folded, said, SERIES_COLUMNS, OTHERS)
+    return folded
+
+
+def fold_all_series(contents: Iterable[str]) -> State:
+    """The state of a series from its headers' contents, earliest first."""
+    state: State = {}
+    for content in contents:
+        state = fold_series(state, json.loads(content))
+    return state
+
+
+def _fill(state: State, said: Mapping[str, str], keywords: Iterable[str], others: str) -> None:
+    for keyword in keywords:
+        if not state[keyword]:
+            state[keyword] = said[keyword]
+    if said[others] and said[others] != state[others]:
+        state[others] = _fill_others(state[others], said[others])
+
+
+def _fill_others(known: str, said: str) -> str:
+    """DICOM JSON objects: an attribute that is absent or has nothing but its VR is filled."""
+    if not known:
+        return said
+    attributes = json.loads(known)
+    before = len(attributes)
+    changed = False
+    for tag, element in json.loads(said).items():
+        if len(attributes.get(tag, ())) < 2 and (tag not in attributes or len(element) > 1):
+            attributes[tag] = element
+            changed = True
+    if not changed:
+        return known
+    if len(attributes) > before:
+        attributes = dict(sorted(attributes.items()))
+    return json.dumps(attributes, ensure_ascii=False, separators=(",", ":"))
+
+
+def _agree(keyword: str, one: str, other: str) -> bool:
+    if not one or not other or one == other:
+        return True
+    return keyword == "PatientName" and fold_name(one) == fold_name(other)
+
+
+def aliases_of(state: Mapping[str, str]) -> dict[str, list[str]]:
+    """PatientIDs and names of a study's instances that differ from the study's own."""
+    text = state.get(ALIASES)
+    return json.loads(text) if text else {}
+
+
+def identity(state: Mapping[str, str]) -> str:
+    """What two studies must share to be one patient's. Without a PatientID none share it."""
+    if not state["PatientID"]:
+        return json.dumps([state["StudyInstanceUID"]])
+    return json.dumps(
+        [
+            state["PatientID"],
+            state["IssuerOfPatientID"],
+            fold_name(state["PatientName"]),
+            state["PatientBirthDate"],
+        ],
+        ensure_ascii=False,
+    )

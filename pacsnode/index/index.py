@@ -1,0 +1,106 @@
+"""The index as others see it: every call one short transaction, every failure an IndexFailure."""
+
+from collections.abc import Iterator, Sequence
+
+from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance
+from pacsnode.index import notes, write
+from pacsnode.index.database import Database
+from pacsnode.index.records import REPLACE, Conflict, Flag, Pending
+
+PAGE = 500
+
+
+class Index:
+    """Which instances there are. Safe to call from many threads, each of which calls
+    `release_thread` when it has done with the index for now, and beside other processes."""
+
+    def __init__(self, database: Database, archive_id: str) -> None:
+        self._database = database
+        self.archive_id = archive_id
+
+    def add(self, instance: Instance, stored: StoredInstance) -> StoredInstance | None:
+        """None: it was added. Else what is here already; nothing has changed."""
+        new = write.newcomer(instance, stored)
+        with self._database.writing() as connection:
+            return write.add(connection, new)
+
+    def replace(self, instance: Instance, stored: StoredInstance) -> StoredInstance | None:
+        """Attributes and place of the newcomer for those of the row that is here, which is returned
+        (None: there was none, it was added). Where their places differ, the old file is noted as
+        pending removal; a note of `begin_replace` is settled."""
+        new = write.newcomer(instance, stored)
+        with self._database.writing() as connection:
+            return write.replace(connection, new)
+
+    def instance(self, sop_instance_uid: str) -> StoredInstance | None:
+        with self._database.reading() as connection:
+            return write.find(connection, sop_instance_uid)
+
+    def remove(self, sop_instance_uids: Sequence[str]) -> list[Pending]:
+        """Rows go, with parents that are empty then. The files are to be removed next, and each
+        removal to be settled; until then it is among `pending`."""
+        with self._database.writing() as connection:
+            return write.remove(connection, sop_instance_uids)
+
+    def begin_replace(self, stored: StoredInstance) -> Pending:
+        """Note that the file at this place is about to become the newcomer `stored`; `replace` ends
+        it, or `settle` where it was given up."""
+        with self._database.writing() as connection:
+            return notes.add_pending(connection, REPLACE, stored.uids, stored.digest)
+
+    def pending(self) -> list[Pending]:
+        """Steps on the storage tree that a crash may have left undone, oldest first."""
+        with self._database.reading() as connection:
+            return notes.pending(connection)
+
+    def settle(self, pending: Pending) -> None:
+        """The step is done, or was given up."""
+        with self._database.writing() as connection:
+            notes.settle(connection, pending)
+
+    def set_lost(self, sop_instance_uid: str, lost: bool) -> None:
+        """Mark an instance whose file is missing or damaged, or take the mark off."""
+        with self._database.writing() as connection:
+            notes.set_lost(connection, sop_instance_uid, lost=lost)
+
+    def flag(self, kind: str, uids: InstanceUIDs, text: str) -> None:
+        """Note something odd for people; the same flag is kept once."""
+        with self._database.writing() as connection:
+            notes.flag(connection, kind, uids, text)
+
+    def flags(self) -> Iterator[Flag]:
+        """Oldest first."""
+        last = 0
+        while True:
+            with self._database.reading() as connection:
+                page = notes.flags_after(connection, last, PAGE)
+            if not page:
+                return
+            yield from (flag for _, flag in page)
+            last = page[-1][0]
+
+    def add_conflict(
+        self, name: str, uids: InstanceUIDs, source_ae_title: str, received_at: int
+    ) -> None:
+        """Note an instance that was set aside as `name`."""
+        with self._database.writing() as connection:
+            notes.add_conflict(connection, name, uids, source_ae_title, received_at)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Oldest first."""
+        last = 0
+        while True:
+            with self._database.reading() as connection:
+                page = notes.conflicts_after(connection, last, PAGE)
+            if not page:
+                return
+            yield from (conflict for _, conflict in page)
+            last = page[-1][0]
+
+    def release_thread(self) -> None:
+        """Close the calling thread's connection; its next call opens one anew."""
+        self._database.release_thread()
+
+    def close(self) -> None:
+        """Clean end: the write-ahead log is empty afterwards. No other call may be under way."""
+        self._database.close_all()

@@ -1,0 +1,107 @@
+"""What the storage tree cannot tell: flags, pending steps, conflicts, lost marks. The functions run
+inside a transaction that their caller opened."""
+
+import sqlite3
+import time
+
+from pacsnode.dicom.instance import InstanceUIDs
+from pacsnode.index.records import REMOVE, REPLACE, Conflict, Flag, Pending
+
+Connection = sqlite3.Connection
+
+
+def now() -> int:
+    """Microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+def flag(connection: Connection, kind: str, uids: InstanceUIDs, text: str) -> None:
+    """The same flag is kept once."""
+    connection.execute(
+        "INSERT OR IGNORE INTO flag (kind, study_instance_uid, series_instance_uid,"
+        " sop_instance_uid, text, noted_at) VALUES (?, ?, ?, ?, ?, ?)",
+        (kind, *uids, text, now()),
+    )
+
+
+def unflag_study(connection: Connection, kind: str, study_instance_uid: str) -> None:
+    connection.execute(
+        "DELETE FROM flag WHERE study_instance_uid = ? AND kind = ?", (study_instance_uid, kind)
+    )
+
+
+def flags_after(connection: Connection, last: int, limit: int) -> list[tuple[int, Flag]]:
+    rows = connection.execute(
+        "SELECT id, kind, study_instance_uid, series_instance_uid, sop_instance_uid, text, noted_at"
+        " FROM flag WHERE id > ? ORDER BY id LIMIT ?",
+        (last, limit),
+    )
+    return [(row[0], Flag(row[1], InstanceUIDs(*row[2:5]), row[5], row[6])) for row in rows]
+
+
+def add_pending(connection: Connection, kind: str, uids: InstanceUIDs, digest: bytes) -> Pending:
+    cursor = connection.execute(
+        "INSERT INTO pending (kind, study_instance_uid, series_instance_uid, sop_instance_uid,"
+        " digest, noted_at) VALUES (?, ?, ?, ?, ?, ?)",
+        (kind, *uids, digest, now()),
+    )
+    return Pending(int(cursor.lastrowid or 0), kind, uids, digest)
+
+
+def pending(connection: Connection) -> list[Pending]:
+    rows = connection.execute(
+        "SELECT id, kind, study_instance_uid, series_instance_uid, sop_instance_uid, digest"
+        " FROM pending ORDER BY id"
+    )
+    return [Pending(row[0], row[1], InstanceUIDs(*row[2:5]), row[5]) for row in rows]
+
+
+def settle(connection: Connection, step: Pending) -> None:
+    connection.execute("DELETE FROM pending WHERE id = ?", (step.id,))
+
+
+def arrived(connection: Connection, uids: InstanceUIDs) -> None:
+    """A row for this place says that its file is there: it must not be removed as what a row before
+    it left behind, is not in the middle of being replaced, and is not lost."""
+    connection.execute(
+        "DELETE FROM pending WHERE sop_instance_uid = ? AND (kind = ? OR kind = ?"
+        " AND study_instance_uid = ? AND series_instance_uid = ?)",
+        (uids.sop_instance_uid, REPLACE, REMOVE, *uids[:2]),
+    )
+    set_lost(connection, uids.sop_instance_uid, lost=False)
+
+
+def set_lost(connection: Connection, sop_instance_uid: str, *, lost: bool) -> None:
+    if lost:
+        connection.execute("INSERT OR IGNORE INTO lost VALUES (?, ?)", (sop_instance_uid, now()))
+    else:
+        connection.execute("DELETE FROM lost WHERE sop_instance_uid = ?", (sop_instance_uid,))
+
+
+def forget_instance(connection: Connection, sop_instance_uid: str) -> None:
+    """After an instance was removed on purpose."""
+    set_lost(connection, sop_instance_uid, lost=False)
+
+
+def forget_study(connection: Connection, study_instance_uid: str) -> None:
+    """After the last instance of a study went."""
+    connection.execute("DELETE FROM flag WHERE study_instance_uid = ?", (study_instance_uid,))
+
+
+def add_conflict(
+    connection: Connection, name: str, uids: InstanceUIDs, source: str, received_at: int
+) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO conflict (name, study_instance_uid, series_instance_uid,"
+        " sop_instance_uid, source_ae_title, received_at) VALUES (?, ?, ?, ?, ?, ?)",
+        (name, *uids, source, received_at),
+    )
+
+
+def conflicts_after(connection: Connection, last: int, limit: int) -> list[tuple[int, Conflict]]:
+    rows = connection.execute(
+        "SELECT id, name, study_instance_uid, series_instance_uid, sop_instance_uid,"
+        " source_ae_title, received_at FROM conflict WHERE id > ? ORDER BY id LIMIT ?",
+        (last, limit),
+    )
+    return [(row[0], Conflict(row[1], InstanceUIDs(*row[2:5]), row[5], row[6])) for row in rows]

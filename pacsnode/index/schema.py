@@ -1,0 +1,92 @@
+"""The index file: made, recognised, brought up to this program's schema."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import peewee
+
+from pacsnode.errors import ConfigurationError, SchemaTooNew
+from pacsnode.index.database import Database
+from pacsnode.index.tables import TABLES
+
+SCHEMA_VERSION = 1
+_SQLITE_HEADER = b"SQLite format 3\x00"
+
+# What brings an index from the version before to this one; run in one transaction each.
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+
+
+def prepare(database: Database, archive_id: str) -> str:
+    """Make the tables, or check and migrate those that are there. Returns the archive id, which is
+    the one given where the index is new. Raises SchemaTooNew or ConfigurationError."""
+    path = Path(database.database)
+    _check_header(path)
+    try:
+        if not database.table_exists("archive"):
+            _create(database, archive_id)
+            _sync_folder(path.parent)
+        found_id, version = database.execute_sql(
+            "SELECT archive_id, schema_version FROM archive"
+        ).fetchone() or _refuse(path, "its archive table is empty")
+        _migrate(database, path, version)
+    except (sqlite3.Error, peewee.PeeweeException) as error:
+        _refuse(path, str(error))
+    return str(found_id)
+
+
+def _check_header(path: Path) -> None:
+    """A whole check would read the whole file at every start; the first page must do."""
+    try:
+        header = path.read_bytes()[:16] if path.stat().st_size < 100 else _head(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigurationError(f"{path}: the index cannot be read: {error.strerror}") from error
+    if header and header != _SQLITE_HEADER:
+        _refuse(path, "it is not an SQLite file")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE_HEADER))
+
+
+def _refuse(path: Path, why: str) -> tuple[str, int]:
+    raise ConfigurationError(
+        f"{path}: the index cannot be used: {why}; `pacsnode reindex` rebuilds it"
+    )
+
+
+def _create(database: Database, archive_id: str) -> None:
+    """All tables or none: a start that is cut short here leaves an empty file, which is new."""
+    with database.atomic("IMMEDIATE"):
+        if database.table_exists("archive"):
+            return  # another process was faster
+        for table in TABLES:
+            peewee.SchemaManager(table, database).create_all(safe=False)
+        database.execute_sql(
+            "INSERT INTO archive (id, archive_id, schema_version) VALUES (1, ?, ?)",
+            (archive_id, SCHEMA_VERSION),
+        )
+
+
+def _migrate(database: Database, path: Path, version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise SchemaTooNew(
+            f"{path}: the index has schema version {version}, this pacsnode knows versions up to "
+            f"{SCHEMA_VERSION}: use the pacsnode that wrote it, or a newer one"
+        )
+    for step in range(version + 1, SCHEMA_VERSION + 1):
+        with database.writing() as connection:
+            MIGRATIONS[step](connection)
+            connection.execute("UPDATE archive SET schema_version = ?", (step,))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
