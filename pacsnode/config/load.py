@@ -152,9 +152,9 @@ def _explain(error: ErrorDetails) -> Fault:
         return Fault(location, f"missing; allowed: {allowed}")
     if error["type"] == "value_error":
         return Fault(location, f"{error['ctx']['error']}; allowed: {allowed}")
-    return Fault(
-        location, f"{_shown(error['input'])} is {_not(error['input'])}; allowed: {allowed}"
-    )
+    hint = ", quotes make it text" if error["type"] == "string_type" else ""
+    wrong = f"{_shown(error['input'])} is {_not(error['input'])}{hint}"
+    return Fault(location, f"{wrong}; allowed: {allowed}")
 
 
 def _shown(value: object) -> str:
