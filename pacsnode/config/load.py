@@ -61,7 +61,7 @@ def load(path: Path | None) -> Configuration:
 
 def _report(path: Path, root: yaml.Node | None, faults: Sequence[Fault]) -> Iterator[str]:
     lines: dict[Location, int] = {(): 1}
-    lines.update(reversed(list(_keys(root))))
+    lines.update((key.location, key.line) for key in _keys(root))
     for line, fault in sorted(
         ((fault.line or _line(lines, fault.location), fault) for fault in faults),
         key=lambda placed: placed[0],
@@ -115,9 +115,14 @@ def _syntax_error(path: Path, error: Exception) -> ConfigurationError:
     return ConfigurationError(f"{path}: {' '.join(str(error).split())}")
 
 
-def _keys(node: yaml.Node | None) -> Iterator[tuple[Location, int]]:
-    """Every key of the file with its line; one given twice comes twice. An anchor is entered
-    once: it may hold itself."""
+class Key(NamedTuple):
+    location: Location
+    line: int
+    first: int | None  # the line in which it was given before
+
+
+def _keys(node: yaml.Node | None) -> Iterator[Key]:
+    """Every key of the file. An anchor is entered once: it may hold itself."""
     seen: set[int] = set()
     waiting: list[tuple[Location, yaml.Node | None]] = [((), node)]
     while waiting:
@@ -125,19 +130,18 @@ def _keys(node: yaml.Node | None) -> Iterator[tuple[Location, int]]:
         if not isinstance(current, yaml.MappingNode) or id(current) in seen:
             continue
         seen.add(id(current))
+        given: dict[str, int] = {}
         for key, value in current.value:
-            below = (*location, str(key.value))
-            yield below, key.start_mark.line + 1
-            waiting.append((below, value))
+            name, line = str(key.value), key.start_mark.line + 1
+            yield Key((*location, name), line, given.get(name))
+            given.setdefault(name, line)
+            waiting.append(((*location, name), value))
 
 
 def _twice(root: yaml.Node | None) -> Iterator[Fault]:
-    first: dict[Location, int] = {}
-    for location, line in _keys(root):
-        if location in first and location[-1] != "<<":
-            text = f"given twice, first in line {first[location]}; allowed: once"
-            yield Fault(location, text, line)
-        first.setdefault(location, line)
+    for location, line, first in _keys(root):
+        if first is not None and location[-1] != "<<":
+            yield Fault(location, f"given twice, first in line {first}; allowed: once", line)
 
 
 def _explain(error: ErrorDetails) -> Fault:

@@ -1,0 +1,250 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pacsnode.config import load as module
+from pacsnode.config.load import find_file, load
+from pacsnode.config.model import AE_TITLE, SERVICES, Configuration
+from pacsnode.errors import ConfigurationError
+
+PORT = "a port from 1 to 65535, or 0 for a free one"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "config.yaml"
+
+
+def faults(file: Path, text: str) -> list[str]:
+    file.write_text(text, "utf-8")
+    with pytest.raises(ConfigurationError) as caught:
+        load(file)
+    assert str(caught.value).splitlines() == list(caught.value.faults)
+    return [fault.removeprefix(f"{file}:") for fault in caught.value.faults]
+
+
+def fault(file: Path, text: str) -> str:
+    (only,) = faults(file, text)
+    return only
+
+
+def loaded(file: Path, text: str) -> Configuration:
+    file.write_text(text, "utf-8")
+    return load(file)
+
+
+def test_an_empty_file_is_the_defaults(file: Path) -> None:
+    assert loaded(file, "").access.unknown_callers == {"echo"}
+    assert loaded(file, "listen:\naccess:\nmodalities:\n").listen.port == 11112
+
+
+def test_without_a_file_unknown_callers_may_do_all() -> None:
+    configuration = load(None)
+    assert configuration.access.unknown_callers == SERVICES
+    assert configuration.listen.host == "127.0.0.1"
+    assert configuration.data_dir == Path.cwd() / "pacsnode-data"
+
+
+def test_paths_are_relative_to_the_folder_of_the_file(file: Path, tmp_path: Path) -> None:
+    assert loaded(file, "data_dir: data").data_dir == tmp_path / "data"
+    assert loaded(file, "data_dir: /srv/data").data_dir == Path("/srv/data")
+
+
+def test_all_faults_come_at_once_in_the_order_of_the_file(file: Path) -> None:
+    text = "listen:\n  port: 70000\n  max_pud: 1\nae_title: ''\nmodalities:\n  CT: {port: 104}\n"
+    assert faults(file, text) == [
+        f"2: listen.port: 70000 is not possible here; allowed: {PORT}",
+        "3: listen.max_pud: unknown key; perhaps max_pdu",
+        f"4: ae_title: '' is empty or nothing but spaces; allowed: {AE_TITLE}",
+        "6: modalities.CT.host: missing; allowed: an IP address or a host name",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("listen: [", "1: column 10: while parsing"),
+        ("a: 1\n b: 2", "2: column 3: mapping values"),
+        ("[1, 2]", "1: not a section"),
+        ("data_dir: 2020-13-45", "month must be in"),
+        ("log: {level: INFO}\nlog: {level: DEBUG}", "2: log: given twice, first in line 1"),
+        ("log: {level: INFO,\n level: DEBUG}", "2: log.level: given twice"),
+        ("&a {b: *a}", "1: b: unknown key"),
+        ("1: 2", "1: 1: a key that is no text"),
+        ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+    ],
+)
+def test_yaml_that_cannot_be_used_is_named_by_its_line(file: Path, text: str, wrong: str) -> None:
+    assert wrong in faults(file, text)[0]
+
+
+@pytest.mark.parametrize(
+    ("title", "wrong"),
+    [
+        ("'12345678901234567'", "has 17 characters"),
+        ("'A\\B'", "has a character that AE titles may not have"),
+        ('"A\\tB"', "has a character"),
+        ("MÜLLER", "has a character"),
+        ("'   '", "nothing but spaces"),
+        ("12345", "quotes make it text"),
+    ],
+)
+def test_ae_titles_follow_the_rules_of_their_vr(file: Path, title: str, wrong: str) -> None:
+    assert wrong in fault(file, f"ae_title: {title}")
+    assert wrong in fault(file, f"modalities: {{A: {{host: x, ae_title: {title}}}}}")
+
+
+def test_spaces_around_an_ae_title_do_not_count(file: Path) -> None:
+    assert loaded(file, "ae_title: ' A B '").ae_title == "A B"
+
+
+def test_a_modality_is_titled_by_its_name(file: Path) -> None:
+    assert loaded(file, "modalities: {CT: {host: x}}").modalities["CT"].ae_title == "CT"
+    assert "modalities.a name that is long.ae_title" in fault(
+        file, "modalities: {a name that is long: {host: x}}"
+    )
+
+
+def test_equal_titles_are_a_fault_among_others(file: Path) -> None:
+    text = "modalities:\n  A: {host: x}\n  B: {host: y, ae_title: 'A ', port: x}\n"
+    assert [one.split(";")[0] for one in faults(file, text)] == [
+        "3: modalities.B.port: 'x' is not possible here",
+        "3: modalities.B.ae_title: 'A' is the AE title of A too",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [("0", 0), ("1GiB", 2**30), ("500MB", 5 * 10**8), ("'1.5 kib'", 1536), ("12B", 12)],
+)
+def test_sizes_have_units(file: Path, text: str, bytes_: int) -> None:
+    assert loaded(file, f"storage: {{min_free: {text}}}").storage.min_free == bytes_
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("storage: {min_free: 1XB}", "storage.min_free"),
+        ("storage: {min_free: -1}", "storage.min_free"),
+        ("storage: {on_duplicate: drop}", "storage.on_duplicate"),
+        ("storage: {fsync: 1}", "storage.fsync"),
+        ("listen: {port: '104'}", "listen.port"),
+        ("listen: {port: true}", "listen.port"),
+        ("listen: {max_pdu: 100}", "listen.max_pdu"),
+        ("listen: {max_associations: 0}", "listen.max_associations"),
+        ("listen: {workers: 0}", "listen.workers"),
+        ("listen: {host: 'a b'}", "listen.host"),
+        ("timeouts: {idle: 0}", "timeouts.idle"),
+        ("timeouts: {idle: .inf}", "timeouts.idle"),
+        ("timeouts: {idle: .nan}", "timeouts.idle"),
+        ("timeouts: {idle: null}", "timeouts.idle"),
+        ("data_dir: null", "data_dir"),
+        ("data_dir: [a]", "data_dir"),
+        ("access: {unknown_callers: echo}", "access.unknown_callers"),
+        ("access: {unknown_callers: [ping]}", "access.unknown_callers"),
+        ("access: [echo]", "access"),
+        ("modalities: [A]", "modalities"),
+        ("modalities: {A: 10.0.0.1}", "modalities.A"),
+        ("modalities: {A: {host: x, allow: none}}", "modalities.A.allow"),
+        ("modalities: {A: {host: x, character_set: latin1}}", "modalities.A.character_set"),
+        ("modalities: {A: {host: x, transfer_syntaxes: []}}", "modalities.A.transfer_syntaxes"),
+        ("modalities: {A: {host: x, transfer_syntaxes: [A]}}", "modalities.A.transfer_syntaxes"),
+        ("log: {level: LOUD}", "log.level"),
+        ("log: {format: xml}", "log.format"),
+    ],
+)
+def test_impossible_values_are_named_with_what_is_allowed(file: Path, text: str, key: str) -> None:
+    line = fault(file, text)
+    assert line.startswith(f"1: {key}: ")
+    assert "; allowed: " in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "listen: {tls: {port: 2762}}",
+        "listen: {port: null}",
+        "listen: {workers: 2}",
+        "index: {url: 'postgresql://user:secret@host/database'}",
+        "storage: {url: 's3://bucket/prefix'}",
+        "modalities: {A: {host: x, tls: true}}",
+        "modalities: {A: {host: x, associations: 2}}",
+        "modalities: {A: {host: x, transfer_syntaxes: [JPEG2000Lossless]}}",
+    ],
+)
+def test_what_later_versions_bring_is_refused_in_one_line(file: Path, text: str) -> None:
+    line = fault(file, text)
+    assert "comes in a later version" in line
+    assert "secret" not in line
+
+
+def test_a_url_that_may_hold_a_password_is_never_shown(file: Path) -> None:
+    assert "secret" not in fault(file, "index: {url: 'mysql://user:secret@host/database'}")
+
+
+def test_what_is_harmless_already_is_taken(file: Path) -> None:
+    text = (
+        "access: {unknown_callers: [echo, commit]}\n"
+        "modalities:\n"
+        "  A: {host: '[::1]', allow: [commit], commit_report: same association, tls: false}\n"
+        "  B: {host: x, allow: all, character_set: ISO_IR 100, max_associations: 3,\n"
+        "      transfer_syntaxes: [ExplicitVRLittleEndian, 1.2.840.10008.1.2]}\n"
+    )
+    modalities = loaded(file, text).modalities
+    assert modalities["A"].host == "::1"
+    assert modalities["A"].commit_report == "same"
+    assert modalities["B"].allow == SERVICES
+    assert modalities["B"].transfer_syntaxes == ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
+
+
+def test_the_file_is_looked_for_in_the_documented_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = tmp_path / "system.yaml"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "PLACES", (Path("config.yaml"), system))
+    monkeypatch.delenv("PACSNODE_CONFIG", raising=False)
+    assert find_file(None) is None
+    system.touch()
+    assert find_file(None) == system
+    Path("config.yaml").touch()
+    assert find_file(None) == Path("config.yaml")
+    monkeypatch.setenv("PACSNODE_CONFIG", "other.yaml")
+    assert find_file(None) == Path("other.yaml")
+    assert find_file(Path("named.yaml")) == Path("named.yaml")
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    for path, reason in (
+        (tmp_path / "none.yaml", "No such file"),
+        (tmp_path, "Is a directory"),
+    ):
+        with pytest.raises(ConfigurationError, match=reason):
+            load(path)
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes(b"ae_title: M\xfcLLER")
+    with pytest.raises(ConfigurationError, match="not UTF-8"):
+        load(latin)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(
+    st.one_of(
+        st.text(max_size=60),
+        st.builds(
+            "{}: {}".format,
+            st.sampled_from([*Configuration.model_fields, "modalities: {A", "listen: {port"]),
+            st.text(max_size=30),
+        ),
+    )
+)
+def test_no_text_ends_in_anything_but_a_configuration_or_its_faults(file: Path, text: str) -> None:
+    file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        configuration, lines = load(file), []
+    except ConfigurationError as error:
+        configuration, lines = None, list(error.faults)
+    assert configuration is not None or lines
+    assert all(line.startswith(str(file)) and "\n" not in line for line in lines)
