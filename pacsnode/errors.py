@@ -26,7 +26,8 @@
         ├── AssociationRejected    the peer said no to the association
         ├── AssociationLost        aborted by the peer, or the connection closed
         ├── PeerTimeout            the peer did not answer in time
-        └── NoPresentationContext  nothing negotiated fits what was to be sent
+        ├── NoPresentationContext  nothing negotiated fits what was to be sent
+        └── RequestFailed          the peer answered a request of ours with a failure
 
 Errors carry text for people. Which DIMSE status stands for which error is a table in each file of
 scp/; which exit code, in cli/.
@@ -155,3 +156,11 @@ class PeerTimeout(NetworkError):
 
 class NoPresentationContext(NetworkError):
     """No accepted presentation context has this SOP class, transfer syntax and role."""
+
+
+class RequestFailed(NetworkError):
+    """The peer's last answer to a request of ours is a failure. `status` is its code."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text, "message")
+        self.status = status
