@@ -1,1 +1,161 @@
-"""Storage and index together: the only door to the instances of the node."""
+"""Storage and index together: the only door to the node's instances."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Self
+
+from pydicom.dataset import Dataset
+
+from pacsnode import index as index_room
+from pacsnode import storage as storage_room
+from pacsnode.archive.delete import delete
+from pacsnode.archive.fetch import fetch
+from pacsnode.archive.folder import DataFolder, agree, identity
+from pacsnode.archive.outcome import Kind, OnDuplicate, OnStored, Outcome
+from pacsnode.archive.settle import recover
+from pacsnode.archive.stats import Figures, statistics
+from pacsnode.archive.store import Policy, Receipt, Reception
+from pacsnode.archive.verify import Fault, Finding, verify
+from pacsnode.dicom.instance import StoredInstance
+from pacsnode.dicom.query import Query
+from pacsnode.errors import ConfigurationError, StorageError
+from pacsnode.index import Conflict, Flag, Index
+from pacsnode.storage import Arrival, Storage, StoredFile
+
+__all__ = [
+    "Archive",
+    "Arrival",
+    "Fault",
+    "Figures",
+    "Finding",
+    "Kind",
+    "OnDuplicate",
+    "OnStored",
+    "Outcome",
+    "Policy",
+    "Receipt",
+    "open_archive",
+]
+
+
+class Archive:
+    """The node's instances. Safe to use from many threads, each of which calls `release_thread`
+    when it has done, and beside other processes."""
+
+    def __init__(self, folder: DataFolder, storage: Storage, index: Index, policy: Policy) -> None:
+        self._folder = folder
+        self._storage = storage
+        self._index = index
+        self._policy = policy
+        self._reception = Reception(storage, index, policy)
+
+    @property
+    def ae_title(self) -> str:
+        """The node's own."""
+        return self._policy.ae_title
+
+    @property
+    def archive_id(self) -> str:
+        return self._index.archive_id
+
+    def begin(self, arrival: Arrival, default_character_set: str | None = None) -> Receipt:
+        """Start taking an instance. Raises OutOfSpace, StorageError, IndexFailure or
+        DuplicateRefused."""
+        return self._reception.begin(arrival, default_character_set)
+
+    def import_file(self, path: Path) -> Outcome:
+        """Take in a DICOM file by the same policy. Raises what Receipt.finish raises, and
+        UnreadableDataset where it is none."""
+        return self._reception.import_file(path)
+
+    def find(self, query: Query, **options: object) -> Iterator[Dataset]:
+        """Answers to a query; see archive/find.py."""
+        from pacsnode.archive.find import find
+
+        return find(self._storage, self._index, query, **options)
+
+    def select(self, query: Query) -> Iterator[StoredInstance]:
+        """All instances below what matches. Raises IndexFailure."""
+        return self._index.select(query)
+
+    def fetch(self, stored: StoredInstance) -> AbstractContextManager[StoredFile]:
+        """Open a stored instance at its dataset. Raises InstanceMissing or InstanceDamaged, which
+        mark it as lost, StorageError or IndexFailure."""
+        return fetch(self._storage, self._index, stored, self._policy.character_sets)
+
+    def delete(self, query: Query, progress: Callable[[int], None] = lambda done: None) -> int:
+        """Remove all instances below what matches; returns how many."""
+        return delete(
+            self._storage,
+            self._index,
+            self._index.select(query),
+            self._policy.character_sets,
+            progress,
+        )
+
+    def verify(self, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
+        """Compare index and storage tree, byte for byte; see archive/verify.py."""
+        return verify(self._storage, self._index, self._policy.character_sets, progress)
+
+    def statistics(self) -> Figures:
+        return statistics(self._folder, self._storage, self._index)
+
+    def flags(self) -> Iterator[Flag]:
+        """What people should look at."""
+        return self._index.flags()
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Instances that came with other bytes than those stored, and were set aside."""
+        return self._index.conflicts()
+
+    def release_thread(self) -> None:
+        """Let go of what the index holds for the calling thread."""
+        self._index.release_thread()
+
+    def close(self) -> None:
+        """Close index and data folder. Nothing may be under way."""
+        self._index.close()
+        self._folder.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_archive(
+    data_dir: Path,
+    policy: Policy | None = None,
+    *,
+    fsync: bool = True,
+    serving: bool = False,
+) -> Archive:
+    """Open the archive in `data_dir`, made where there is none; finish what a crash interrupted.
+    `serving`: as the one node that runs on it. Raises ConfigurationError: ArchiveMismatch,
+    DataFolderLocked, SchemaTooNew, or where the folder cannot be used; IndexFailure."""
+    policy = policy or Policy()
+    folder = DataFolder(data_dir)
+    folder.use(serving=serving)
+    try:
+        storage = storage_room.open(folder.instances, folder.conflicts, fsync=fsync)
+        archive_id = identity(folder, storage)
+        index = index_room.open(folder.index, fsync=fsync, archive_id=archive_id)
+        try:
+            agree(folder, storage, index.archive_id, lambda: _is_empty(index))
+            recover(storage, index, policy.character_sets)
+        except BaseException:
+            index.close()
+            raise
+    except StorageError as error:
+        folder.release()
+        raise ConfigurationError(f"data_dir: {data_dir} cannot be used: {error}") from error
+    except BaseException:
+        folder.release()
+        raise
+    return Archive(folder, storage, index, policy)
+
+
+def _is_empty(index: Index) -> bool:
+    return index.statistics().instances == 0

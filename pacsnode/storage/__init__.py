@@ -1,1 +1,38 @@
-"""Instances as bytes under UIDs. Knows no attributes."""
+"""Instances as bytes under UIDs. Knows no attributes, no index and no network."""
+
+from pathlib import Path
+
+from pacsnode.storage.base import (
+    Arrival,
+    Incoming,
+    Leftover,
+    Seal,
+    Standing,
+    Storage,
+    StoredFile,
+    measure,
+)
+from pacsnode.storage.folders import step
+from pacsnode.storage.paths import place, uids_of
+
+__all__ = [
+    "Arrival",
+    "Incoming",
+    "Leftover",
+    "Seal",
+    "Standing",
+    "Storage",
+    "StoredFile",
+    "measure",
+    "open",
+    "place",
+    "uids_of",
+]
+
+
+def open(instances: Path, conflicts: Path, *, fsync: bool = True) -> Storage:  # noqa: A001
+    """The storage of a data folder. Both folders lie on one file system. Raises StorageError."""
+    from pacsnode.storage.files import FileStorage
+
+    with step(f"opening the storage tree {instances}"):
+        return FileStorage(str(instances), str(conflicts), fsync=fsync)

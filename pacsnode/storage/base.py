@@ -2,9 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from enum import Enum
 from typing import BinaryIO, NamedTuple, Protocol
 
+from blake3 import blake3
+
 from pacsnode.dicom.instance import InstanceUIDs, StoredInstance
+
+# One read of a file that is checked. Large enough for BLAKE3 to use its widest instructions.
+BLOCK = 1 << 20
 
 
 class Arrival(NamedTuple):
@@ -30,31 +37,76 @@ class Seal(NamedTuple):
 class Incoming(Protocol):
     """An instance under way to its place: a file of its own until `put`. Holds a lock on its file
     until closed, also when it stands in its place already: who finds a file that the index does
-    not know waits for that lock before it takes the file for a leftover."""
+    not know waits for that lock before it takes the file for a leftover.
+
+    Its own name in the incoming folder stays until `close`, which comes after the index row: so
+    what a crash interrupts between the two is found at the next start (Storage.leftovers)."""
 
     def write(self, fragment: memoryview) -> None:
         """Append dataset bytes. Raises OutOfSpace or StorageError."""
 
     def reader(self) -> BinaryIO:
-        """The dataset's bytes so far, from the first one on."""
+        """The dataset's bytes so far, from the first one on: opened anew, positioned there."""
 
     def seal(self) -> Seal:
         """Complete the file meta group and, if configured, bring all to stable storage. After a
         failed fsync the file is never trusted again: discard it."""
+
+    def withdraw(self, uids: InstanceUIDs) -> bool:
+        """Take it out of the place that `put` gave it, durably; whether it stood there. Inside
+        Storage.changing."""
+
+    def leave(self) -> None:
+        """Let go of file and lock and tidy nothing: for when nobody can tell whether the index has
+        it. The next start can, and settles it. Never raises."""
 
     def close(self) -> None:
         """Let go of file and lock; what was not put in place is removed. Never raises."""
 
 
 class StoredFile(NamedTuple):
-    """An instance's file, opened and positioned at the dataset's first byte."""
+    """An instance's file, opened and positioned at the dataset's first byte. `stored` is what the
+    file says of itself; its Study and Series UIDs are empty where only the dataset has them."""
 
     file: BinaryIO
     stored: StoredInstance
 
 
+class Standing(Enum):
+    """What is in a place."""
+
+    NOTHING = "nothing"
+    WRITING = "a file whose writer is not done"
+    AT_REST = "a file whose writer is done: a leftover, unless the index knows it"
+
+
+class Leftover(NamedTuple):
+    """A complete instance that a crash caught between its first place and its answer."""
+
+    incoming: Incoming
+    stored: StoredInstance
+
+
 class Storage(ABC):
-    """Where instances are kept. Places are named by UIDs, which are untrusted text."""
+    """Where instances are kept. Places are named by UIDs, which are untrusted text.
+
+    New instances need no lock: a place is taken by whoever comes first. Whatever changes or removes
+    what stands in a place (replace, delete, set_aside without an Incoming) happens inside
+    `changing`, and so does the look at the index that justifies it."""
+
+    @property
+    @abstractmethod
+    def archive_id(self) -> str | None:
+        """What `claim` wrote down."""
+
+    @property
+    @abstractmethod
+    def is_empty(self) -> bool:
+        """Whether no instance was ever put, or all were deleted."""
+
+    @abstractmethod
+    def claim(self, archive_id: str) -> None:
+        """Write down, durably, whose tree this is."""
 
     @abstractmethod
     def begin(self, arrival: Arrival) -> Incoming:
@@ -62,24 +114,42 @@ class Storage(ABC):
 
     @abstractmethod
     def put(self, incoming: Incoming, uids: InstanceUIDs) -> None:
-        """Move a sealed instance into its place, durably. Raises InstanceExists."""
+        """Move a sealed instance into its place, durably. Raises InstanceExists, and not before
+        the writer of what stands there is done: so never call it inside `changing`."""
 
     @abstractmethod
     def replace(self, incoming: Incoming, uids: InstanceUIDs) -> None:
         """As put, over what stands there: every moment shows the old or the new."""
 
     @abstractmethod
-    def set_aside(self, incoming: Incoming, uids: InstanceUIDs) -> str:
-        """Move a sealed instance into the conflicts folder, durably; returns its name there."""
+    def set_aside(self, incoming: Incoming | None, uids: InstanceUIDs) -> str:
+        """Move a sealed instance, or what stands in its place, into the conflicts folder, durably;
+        returns its name there. The same bytes are there only once."""
 
     @abstractmethod
-    def open(self, uids: InstanceUIDs) -> StoredFile:
-        """Open for reading. Raises InstanceMissing, InstanceDamaged (not a file of ours) or
-        StorageError."""
+    def open(self, place: InstanceUIDs | str) -> StoredFile:
+        """Open for reading, by UIDs or by a name that `walk` gave. Raises InstanceMissing,
+        InstanceDamaged (truncated, or not a file of ours) or StorageError."""
 
     @abstractmethod
-    def delete(self, uids: InstanceUIDs) -> None:
+    def delete(self, *places: InstanceUIDs) -> None:
         """Remove, durably, with the folders that are empty then. Not being there is no error."""
+
+    @abstractmethod
+    def changing(self, *places: InstanceUIDs) -> AbstractContextManager[None]:
+        """Alone, over all threads and processes, with the right to change what stands in a place.
+        First waits for the writers of what stands in `places`. Not to be nested; held for moments,
+        never while a network or a writer is waited for."""
+
+    @abstractmethod
+    def stands(self, uids: InstanceUIDs) -> Standing:
+        """What is in this place. Only writers add rows to the index: a file AT_REST that the index
+        does not know will not become known."""
+
+    @abstractmethod
+    def leftovers(self) -> Iterator[Leftover]:
+        """What crashes left in the incoming folder. Incomplete instances are removed on the way;
+        those whose writer lives are passed over. Close each."""
 
     @abstractmethod
     def walk(self) -> Iterator[tuple[str, StoredFile | None]]:
@@ -89,3 +159,14 @@ class Storage(ABC):
     @abstractmethod
     def free(self) -> int:
         """Bytes that may still be written."""
+
+
+def measure(file: BinaryIO) -> tuple[bytes, int]:
+    """BLAKE3 and number of the bytes from here to the end."""
+    digest, length = blake3(), 0
+    block = memoryview(bytearray(BLOCK))
+    read = file.readinto  # type: ignore[attr-defined]  # every file of ours has it
+    while count := read(block):
+        digest.update(block[:count])
+        length += count
+    return digest.digest(), length

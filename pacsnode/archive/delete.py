@@ -1,0 +1,39 @@
+"""Instances go, on purpose."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from pacsnode.archive.settle import CharacterSets, finish_removals, settle_pending
+from pacsnode.dicom.instance import StoredInstance
+from pacsnode.index import Index
+from pacsnode.storage import Storage
+
+# Instances that go in one transaction. The node's own writers wait for it.
+BATCH = 500
+
+
+def delete(
+    storage: Storage,
+    index: Index,
+    selected: Iterable[StoredInstance],
+    character_sets: CharacterSets,
+    progress: Callable[[int], None] = lambda done: None,
+) -> int:
+    """Remove rows, then files; returns how many. A crash between the two is made good at the next
+    start. `progress` is told how many are gone. Raises StorageError or IndexFailure."""
+    done = 0
+    for batch in _batches(selected):
+        # The wait: a writer between its row and its last step still holds its file.
+        with storage.changing(*(stored.uids for stored in batch)):
+            settle_pending(storage, index, character_sets)
+            removals = index.remove([stored.uids.sop_instance_uid for stored in batch])
+            finish_removals(storage, index, removals)
+        done += len(removals)
+        progress(done)
+    return done
+
+
+def _batches(selected: Iterable[StoredInstance]) -> Iterator[list[StoredInstance]]:
+    remaining = iter(selected)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch

@@ -1,0 +1,370 @@
+"""Instances as files in a folder tree: data_dir/instances, with conflicts/ beside it.
+
+The order of steps is what makes a crash harmless. An instance is written under a temporary name in
+instances/.incoming, synced, linked into its place (link never overwrites), its folders are synced,
+then its row is committed, then the temporary name goes. A crash leaves
+  before the link    a file with one name: removed at the next start
+  before the row     a file with two names and no row: never acknowledged; taken back at the start
+  after the row      a file with two names and a row: stored; only the temporary name is removed.
+A file's writer holds its lock all the while, so a living one is never taken for a dead one."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from typing import BinaryIO
+
+from pacsnode.dicom import part10
+from pacsnode.dicom.instance import InstanceUIDs, StoredInstance
+from pacsnode.errors import (
+    DicomError,
+    InstanceDamaged,
+    InstanceExists,
+    InstanceMissing,
+    InstanceTruncated,
+    StorageError,
+)
+from pacsnode.storage import folders, incoming, paths
+from pacsnode.storage.base import (
+    Arrival,
+    Incoming,
+    Leftover,
+    Seal,
+    Standing,
+    Storage,
+    StoredFile,
+    measure,
+)
+
+# Attempts before a place is given up that others take, remove and take again.
+_ATTEMPTS = 100
+
+
+class FileStorage(Storage):
+    """`root` is the instances folder, `conflicts` where set-aside instances go: both on one file
+    system. Raises OSError where they cannot be made."""
+
+    def __init__(self, root: str, conflicts: str, *, fsync: bool = True) -> None:
+        self._root = os.path.abspath(root)
+        self._conflicts = os.path.abspath(conflicts)
+        self._incoming = os.path.join(self._root, paths.INCOMING)
+        self._changes = os.path.join(self._root, paths.CHANGES)
+        self._fsync = fsync
+        self._counter = count(1)
+        self._tree = folders.Tree(self._root, self._changes, fsync)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        for folder in (self._root, self._conflicts, self._incoming):
+            with suppress(FileExistsError):
+                os.mkdir(folder, folders.FOLDER_MODE)
+                folders.sync_folder(os.path.dirname(folder))
+        os.close(os.open(self._changes, os.O_RDWR | os.O_CREAT, folders.FILE_MODE))
+
+    # Whose tree this is
+
+    @property
+    def archive_id(self) -> str | None:
+        try:
+            with open(os.path.join(self._root, paths.ARCHIVE_ID), encoding="ascii") as file:
+                return file.read().strip() or None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise folders.storage_error(error, "reading the archive id") from error
+
+    def claim(self, archive_id: str) -> None:
+        temporary = os.path.join(self._incoming, paths.ARCHIVE_ID)
+        with folders.step("writing the archive id"):
+            with open(temporary, "w", encoding="ascii") as file:
+                file.write(archive_id + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, os.path.join(self._root, paths.ARCHIVE_ID))
+            folders.sync_folder(self._root)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no study folder."""
+        with folders.step("reading the storage tree"), os.scandir(self._root) as entries:
+            return all(entry.name in paths.RESERVED for entry in entries)
+
+    # New instances
+
+    def begin(self, arrival: Arrival) -> Incoming:
+        with folders.step("beginning an instance"):
+            for _ in range(_ATTEMPTS):
+                name = f"{os.getpid()}-{next(self._counter)}"
+                path = os.path.join(self._incoming, name)
+                begun = incoming.begin(self._tree, self._root, path, arrival, self._fsync)
+                if begun is not None:
+                    return begun
+        raise StorageError(f"beginning an instance: no free name in {self._incoming}")
+
+    def put(self, incoming: Incoming, uids: InstanceUIDs) -> None:
+        source = _own(incoming)
+        place = self._path(uids)
+        folder = os.path.dirname(place)
+        with folders.step("putting an instance in place"):
+            for _ in range(_ATTEMPTS):
+                try:
+                    os.link(source.path, place)
+                    break
+                except FileNotFoundError:
+                    # No folder yet, or a deletion took it away again.
+                    self._tree.make(folder)
+                except FileExistsError:
+                    if source.stands_at(place):
+                        break
+                    _wait_for_writer(place)
+                    raise InstanceExists(f"something stands at {paths.place(uids)}") from None
+            else:
+                raise StorageError(f"no folder stays for {paths.place(uids)}")
+            self._tree.sync(folder)
+
+    # Changes of what stands in a place
+
+    @contextmanager
+    def changing(self, *places: InstanceUIDs) -> Iterator[None]:
+        with folders.step("waiting for a writer"):
+            for uids in places:
+                _wait_for_writer(self._path(uids))
+        # A description of its own for each caller: the lock is between threads too.
+        with folders.step("locking the storage tree"):
+            descriptor = os.open(self._changes, os.O_RDWR)
+        try:
+            with folders.step("locking the storage tree"):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def stands(self, uids: InstanceUIDs) -> Standing:
+        with folders.step("looking at a stored instance"):
+            try:
+                descriptor = os.open(self._path(uids), os.O_RDONLY)
+            except (FileNotFoundError, NotADirectoryError):
+                return Standing.NOTHING
+            try:
+                # Shared: those who wait for a writer hold theirs for a moment.
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return Standing.WRITING
+            finally:
+                os.close(descriptor)
+        return Standing.AT_REST
+
+    def replace(self, incoming: Incoming, uids: InstanceUIDs) -> None:
+        source = _own(incoming)
+        place = self._path(uids)
+        with folders.step("replacing an instance"):
+            if not source.stands_at(place):
+                self._tree.make(os.path.dirname(place))
+                # With two names of one file rename would do nothing.
+                os.rename(source.path, place)
+                source.renamed(place)
+            self._tree.sync(os.path.dirname(place))
+
+    def delete(self, *places: InstanceUIDs) -> None:
+        with folders.step("deleting an instance"):
+            parents = set()
+            for uids in places:
+                path = self._path(uids)
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    os.unlink(path)
+                parents.add(os.path.dirname(path))
+            self._tree.prune(parents)
+
+    def set_aside(self, incoming: Incoming | None, uids: InstanceUIDs) -> str:
+        with folders.step("setting an instance aside"):
+            if incoming is not None:
+                source = _own(incoming)
+                return self._link_aside(source.path, uids, source.digest)
+            path = self._path(uids)
+            with open(path, "rb") as file:
+                digest = _digest_of(file)
+            name = self._link_aside(path, uids, digest)
+        self.delete(uids)
+        return name
+
+    def _link_aside(self, path: str, uids: InstanceUIDs, digest: bytes) -> str:
+        name = paths.conflict_name(uids, digest)
+        target = os.path.join(self._conflicts, name)
+        try:
+            os.link(path, target)
+        except FileExistsError:
+            # The same bytes were set aside before; take the fresh copy where that one suffered.
+            if not _holds(target, digest):
+                spare = f"{target}.{os.getpid()}-{next(self._counter)}"
+                os.link(path, spare)
+                os.replace(spare, target)
+        if self._fsync:
+            folders.sync_folder(self._conflicts)
+        return name
+
+    # Reading
+
+    def open(self, place: InstanceUIDs | str) -> StoredFile:
+        name = place if isinstance(place, str) else paths.place(place)
+        try:
+            file = open(os.path.join(self._root, name), "rb")  # noqa: SIM115  # the caller's
+        except (FileNotFoundError, NotADirectoryError):
+            raise InstanceMissing(f"no file at {name}") from None
+        except OSError as error:
+            raise folders.storage_error(error, f"opening {name}") from error
+        try:
+            opened = _read_head(file, name, None if isinstance(place, str) else place)
+            _check_length(opened, name)
+        except BaseException:
+            file.close()
+            raise
+        return opened
+
+    def walk(self) -> Iterator[tuple[str, StoredFile | None]]:
+        for name in self._names(""):
+            yield name, self._open_any(name)
+
+    def _open_any(self, name: str) -> StoredFile | None:
+        """A file that may be anything: None unless it is one of ours, be it truncated."""
+        if not paths.is_place(name):
+            return None
+        try:
+            file = open(os.path.join(self._root, name), "rb")  # noqa: SIM115  # the caller's
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise folders.storage_error(error, f"opening {name}") from error
+        try:
+            return _read_head(file, name, paths.uids_of(name))
+        except InstanceDamaged:
+            file.close()
+            return None
+        except BaseException:
+            file.close()
+            raise
+
+    def _names(self, folder: str) -> Iterator[str]:
+        """Every file below, one folder's names at a time in memory."""
+        with folders.step(f"reading the folder {folder or self._root}"):
+            try:
+                with os.scandir(os.path.join(self._root, folder)) as entries:
+                    found = sorted(
+                        (entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries
+                    )
+            except FileNotFoundError:
+                return
+        for entry_name, is_folder in found:
+            if not folder and entry_name in paths.RESERVED:
+                continue
+            name = f"{folder}/{entry_name}" if folder else entry_name
+            if is_folder:
+                yield from self._names(name)
+            else:
+                yield name
+
+    def free(self) -> int:
+        with folders.step("asking for free space"):
+            state = os.statvfs(self._root)
+        return state.f_bavail * state.f_frsize
+
+    # After a crash
+
+    def leftovers(self) -> Iterator[Leftover]:
+        with folders.step("sweeping the incoming folder"):
+            names = sorted(os.listdir(self._incoming))
+        for name in names:
+            path = os.path.join(self._incoming, name)
+            with folders.step("sweeping the incoming folder"):
+                descriptor = incoming.lock_leftover(path)
+            if descriptor is None:
+                continue
+            leftover = self._take_up(path, descriptor)
+            if leftover is not None:
+                yield leftover
+
+    def _take_up(self, path: str, descriptor: int) -> Leftover | None:
+        """A file with a second name is complete and stood, or stands, somewhere: the archive must
+        say what becomes of it. Any other is removed."""
+        try:
+            with open(path, "rb") as file:
+                opened = _read_head(file, path, None)
+                dataset_offset = file.tell()
+        except (FileNotFoundError, InstanceDamaged):
+            opened, dataset_offset = None, 0
+        except BaseException:
+            os.close(descriptor)
+            raise
+        found = incoming.FileIncoming(
+            self._tree, self._root, path, descriptor, dataset_offset, self._fsync
+        )
+        if opened is None or os.fstat(descriptor).st_nlink < 2:
+            found.close()
+            return None
+        stored = opened.stored
+        found.resume(Seal(stored.digest, stored.length, stored.received_at))
+        return Leftover(found, stored)
+
+    def _path(self, uids: InstanceUIDs) -> str:
+        return os.path.join(self._root, paths.place(uids))
+
+
+def _own(item: Incoming) -> incoming.FileIncoming:
+    assert isinstance(item, incoming.FileIncoming)  # noqa: S101  # a storage gets its own back
+    return item
+
+
+def _wait_for_writer(place: str) -> None:
+    """Return when nobody is at work on this file, or it is gone. Raises OSError."""
+    try:
+        descriptor = os.open(place, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def _read_head(file: BinaryIO, name: str, uids: InstanceUIDs | None) -> StoredFile:
+    """What a file says of itself; it is then at its dataset. Raises InstanceDamaged."""
+    try:
+        meta = part10.read_meta(file)
+    except DicomError as error:
+        raise InstanceDamaged(f"{name} is not a file of this archive: {error}") from error
+    except OSError as error:
+        raise folders.storage_error(error, f"reading {name}") from error
+    file.seek(meta.dataset_offset)
+    stored = StoredInstance(
+        uids=uids or InstanceUIDs("", "", meta.sop_instance_uid),
+        sop_class_uid=meta.sop_class_uid,
+        transfer_syntax_uid=meta.transfer_syntax_uid,
+        source_ae_title=meta.source_ae_title,
+        length=meta.length,
+        digest=meta.digest,
+        received_at=meta.received_at,
+    )
+    return StoredFile(file, stored)
+
+
+def _check_length(opened: StoredFile, name: str) -> None:
+    held = os.fstat(opened.file.fileno()).st_size - opened.file.tell()
+    promised = opened.stored.length
+    if held < promised:
+        raise InstanceTruncated(f"{name} holds {held} of {promised} bytes")
+    if held > promised:
+        raise InstanceDamaged(f"{name} holds {held} bytes instead of {promised}")
+
+
+def _digest_of(file: BinaryIO) -> bytes:
+    """BLAKE3 of the dataset, or of the whole file where it is none of ours."""
+    try:
+        _read_head(file, "", None)
+    except InstanceDamaged:
+        file.seek(0)
+    return measure(file)[0]
+
+
+def _holds(path: str, digest: bytes) -> bool:
+    with open(path, "rb") as file:
+        return _digest_of(file) == digest
