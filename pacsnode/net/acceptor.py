@@ -105,7 +105,7 @@ class IncomingAssociation(DrivenAssociation):
             if self._caller is not None:
                 self._handler.ended(self._caller)
                 self._report(self._caller, outcome or "aborted: unexpected fault")
-        self.dul.linger(self._times.acse)
+        self.dul.linger()
         self._on_end(self)
 
     def _report(self, caller: Caller, outcome: str) -> None:

@@ -43,14 +43,15 @@ class Listener:
         self._lock = threading.Lock()
         self._associations: set[IncomingAssociation] = set()
         self._socket = _listen(settings.host, settings.port or 0)
+        host, port = self._socket.getsockname()[:2]
+        self._address: tuple[str, int] = (host, port)
         self._wake_read, self._wake_write = os.pipe()
         self._thread = threading.Thread(target=self._accept, name="listener", daemon=True)
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port as bound."""
-        host, port = self._socket.getsockname()[:2]
-        return host, port
+        return self._address
 
     @property
     def is_alive(self) -> bool:

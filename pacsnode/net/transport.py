@@ -63,6 +63,8 @@ class Connection(AssociationSocket):
         self._poll = select.poll()
         self._poll.register(client, select.POLLIN)
         self._write_poll: select.poll | None = None
+        self._is_stuck = False
+        self._is_deaf = False
 
     def fileno(self) -> int:
         return self._client.fileno()
@@ -73,16 +75,23 @@ class Connection(AssociationSocket):
         primitive.result = "Evt2"
         self.provider_queue.put(primitive)
 
-    def read_pdu(self, deadline: float, tick: Tick = no_tick) -> memoryview | None:
+    def read_pdu(
+        self, deadline: float, tick: Tick = no_tick, end: float = float("inf")
+    ) -> memoryview | None:
         """The next PDU, whole, with its header; valid until the next call. None where its first
-        byte has not come by `deadline` (time.monotonic). Raises AssociationLost where the peer has
-        closed, PeerTimeout for a PDU that does not get on, OversizedPDU."""
-        if self._end == self._start and not self._fill(deadline, tick):
-            return None
-        deadline = time.monotonic() + self._network
+        byte has not come by `deadline`, or its last by `end` (time.monotonic, both). Raises
+        AssociationLost where the peer has closed, PeerTimeout for a PDU that does not get on,
+        OversizedPDU."""
+        while self._is_deaf or self._end == self._start:
+            if not self._fill(min(deadline, end), tick):
+                return None
+            if self._is_deaf:  # nothing tells where the next PDU would begin
+                self._start = self._end
+        deadline = min(time.monotonic() + self._network, end)
         self._require(HEADER.size, deadline, tick)
         kind, length = HEADER.unpack_from(self._buffer, self._start)
         if length > self._limit(kind):
+            self._is_deaf = True
             raise OversizedPDU(f"PDU of type {kind:02X} with {length} bytes")
         size = HEADER.size + length
         self._require(size, deadline, tick)
@@ -100,9 +109,7 @@ class Connection(AssociationSocket):
         come."""
         while self._end - self._start < size:
             if not self._fill(deadline, tick):
-                raise PeerTimeout(
-                    f"a PDU was not complete {self._network:g} s after its first byte", "message"
-                )
+                raise PeerTimeout("a PDU was begun and not completed in time", "message")
 
     def _make_room(self) -> None:
         """Move what is there to the front of a fresh buffer: views of the old one stay valid."""
@@ -166,7 +173,9 @@ class Connection(AssociationSocket):
         if self._write_poll is None:
             self._write_poll = select.poll()
             self._write_poll.register(self._client, select.POLLOUT)
-        if not self._wait(self._write_poll, time.monotonic() + self._network, tick):
+        seconds = 0 if self._is_stuck else self._network
+        if not self._wait(self._write_poll, time.monotonic() + seconds, tick):
+            self._is_stuck = True  # its A-ABORT shall not wait as long again
             raise PeerTimeout(f"the peer has taken nothing for {self._network:g} s", "message")
 
     def wake(self) -> None:

@@ -33,7 +33,7 @@ IDLE, ESTABLISHED, CLOSING = "Sta1", "Sta6", "Sta13"
 
 ACCEPTED = 0  # result of a presentation context, PS3.8 9.3.3.2
 
-ABORT_LINGER = 1.0  # seconds that a peer gets to close after our A-ABORT
+LINGER = 1.0  # seconds that a peer gets to close after its release, rejection or abort
 
 
 class Interrupted(AssociationLost):
@@ -98,15 +98,16 @@ class UpperLayer(DULServiceProvider):
                 return None
         return self.to_user_queue.get(block=False)
 
-    def pump(self, deadline: float, tick: Tick = no_tick) -> bool:
+    def pump(self, deadline: float, tick: Tick = no_tick, end: float = float("inf")) -> bool:
         """Take in one PDU, or the end of the connection; False where nothing came by `deadline`
-        (time.monotonic). Raises PeerTimeout for a PDU that does not get on, Interrupted."""
+        (time.monotonic). Raises PeerTimeout for a PDU that does not get on, or is not there by
+        `end`; Interrupted."""
         self.run_events()
         if self.is_closed or self.socket is None:
             return False
-        limit = min(deadline, self.artim_timer.deadline)
+        end = min(end, self.artim_timer.deadline)
         try:
-            pdu = self.socket.read_pdu(limit, tick)
+            pdu = self.socket.read_pdu(deadline, tick, end)
         except AssociationLost as error:
             if self.stop_requested and self.state != CLOSING:
                 raise Interrupted("the node is stopping") from error
@@ -118,7 +119,7 @@ class UpperLayer(DULServiceProvider):
         else:
             if pdu is not None:
                 self._take(pdu)
-            elif limit < deadline:
+            elif self.artim_timer.deadline <= time.monotonic():
                 self.event_queue.put(ARTIM_EVENT)
             else:
                 return False
@@ -176,13 +177,13 @@ class UpperLayer(DULServiceProvider):
             self.failure = self.failure or error
             self.event_queue.put(CLOSED_EVENT)
 
-    def linger(self, seconds: float) -> None:
-        """Wait for the peer to close, at most so long, then close: what was sent last would be lost
-        with an unread byte in the way (RFC 1122 4.2.2.13)."""
-        deadline = time.monotonic() + seconds
+    def linger(self) -> None:
+        """Where the association has ended, give the peer a moment to close: what was sent last
+        would be lost with an unread byte in the way (RFC 1122 4.2.2.13). Then close."""
+        deadline = time.monotonic() + (LINGER if self.state == CLOSING else 0)
         try:
-            while not self.is_closed and self.pump(deadline):
-                continue
+            while time.monotonic() < deadline and not self.is_closed:
+                self.pump(deadline, end=deadline)
         except NetworkError as error:
             self.failure = self.failure or error
         if self.socket is not None:
@@ -217,4 +218,4 @@ class DrivenAssociation(Association):
         """Close the connection; after an A-ABORT the peer gets a moment to do so first."""
         self.is_established = False
         self._kill = True
-        self.dul.linger(ABORT_LINGER if self.dul.state == CLOSING else 0.0)
+        self.dul.linger()

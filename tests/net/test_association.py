@@ -1,0 +1,285 @@
+"""Associations that the node opens, to peers that behave and peers that do not."""
+
+import io
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pacsnode import net
+from pacsnode.config.model import Timeouts
+from pacsnode.dicom import status
+from pacsnode.dicom.message import (
+    Answer,
+    Channel,
+    DatasetSource,
+    Peer,
+    ProposedContext,
+    Suboperation,
+)
+from pacsnode.errors import (
+    AssociationLost,
+    AssociationRejected,
+    InstanceDamaged,
+    NoPresentationContext,
+    PeerTimeout,
+    PeerUnreachable,
+)
+from pacsnode.net.listener import Listener
+from tests.net import raw
+from tests.net.conftest import ScriptedHandler
+from tests.net.raw import CT, IMPLICIT, STUDY_FIND, VERIFICATION
+
+Serve = Callable[..., Listener]
+
+ECHO = [ProposedContext(VERIFICATION, (IMPLICIT,))]
+STORE = [ProposedContext(CT, (IMPLICIT,))]
+FIND = [ProposedContext(STUDY_FIND, (IMPLICIT,))]
+
+
+def peer_at(address: tuple[str, int]) -> Peer:
+    return Peer("TEST", "PACSNODE", address[0], address[1], "US")
+
+
+def open_channel(address: tuple[str, int], contexts: list[ProposedContext], **kw: float) -> Channel:
+    return net.connect(peer_at(address), contexts, timeouts=Timeouts(**kw))
+
+
+@pytest.fixture
+def play() -> Iterator[Callable[..., tuple[str, int]]]:
+    """A server that plays one script for its first connection, then ends it."""
+    threads, errors = [], []
+
+    def start(script: Callable[[socket.socket], None]) -> tuple[str, int]:
+        listening = socket.create_server(("127.0.0.1", 0))
+
+        def run() -> None:
+            with listening, listening.accept()[0] as connection:
+                connection.settimeout(20)
+                try:
+                    script(connection)
+                except OSError as error:
+                    errors.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        threads.append(thread)
+        host, port = listening.getsockname()
+        return host, port
+
+    yield start
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def until_closed(connection: socket.socket) -> None:
+    try:
+        while connection.recv(65536):
+            continue
+    except OSError:
+        return
+
+
+def accept(connection: socket.socket, number: int = 1) -> None:
+    """Take the request, accept context `number`."""
+    connection.recv(65536)
+    items = raw.item(0x10, raw.APPLICATION_CONTEXT.encode())
+    items += raw.item(0x21, bytes([number, 0, 0, 0]) + raw.item(0x40, IMPLICIT.encode()))
+    items += raw.item(0x50, raw.item(0x51, struct.pack(">L", 16384)) + raw.item(0x52, b"1.2"))
+    connection.sendall(raw.pdu(raw.AC, struct.pack(">HH", 1, 0) + bytes(64) + items))
+
+
+def test_echo_store_and_find_on_one_association(serve: Serve, handler: ScriptedHandler) -> None:
+    handler.find = lambda request: iter([Answer(status.PENDING, identifier=request.identifier)])
+    channel = open_channel(serve().address, [*ECHO, *STORE, *FIND])
+    echo, store, find = channel.contexts
+    assert channel.echo().status == status.SUCCESS
+    data = bytes(range(256)) * 2000
+    operation = Suboperation(
+        store, CT, "1.2.3", DatasetSource(io.BytesIO(data), len(data)), "ORIGINATOR", 77
+    )
+    assert channel.store(operation).status == status.SUCCESS
+    assert handler.stored == [data]
+    request = handler.store_requests[0]
+    assert (request.move_originator_ae_title, request.move_originator_message_id) == (
+        "ORIGINATOR",
+        77,
+    )
+    answers = list(channel.find(find, b"identifier"))
+    assert [answer.status for answer in answers] == [status.PENDING, status.SUCCESS]
+    assert answers[0].identifier == b"identifier"
+    assert echo.abstract_syntax == VERIFICATION
+    channel.release()
+    assert not channel.is_open
+    handler.wait_until_all_ended()
+
+
+def test_an_empty_dataset_is_sent_too(serve: Serve, handler: ScriptedHandler) -> None:
+    channel = open_channel(serve().address, STORE)
+    operation = Suboperation(channel.contexts[0], CT, "1.2", DatasetSource(io.BytesIO(), 0))
+    assert channel.store(operation).status == status.SUCCESS
+    assert handler.stored == [b""]
+    channel.release()
+
+
+def test_leaving_a_query_early_cancels_it(serve: Serve, handler: ScriptedHandler) -> None:
+    cancelled = threading.Event()
+
+    def find(request):  # type: ignore[no-untyped-def]
+        while not request.cancelled():
+            yield Answer(status.PENDING, identifier=b"more")
+        cancelled.set()
+        yield Answer(status.CANCELLED)
+
+    handler.find = find
+    channel = open_channel(serve().address, [*FIND, *ECHO])
+    answers = channel.find(channel.contexts[0], b"")
+    assert next(answers).status == status.PENDING
+    answers.close()  # type: ignore[attr-defined]
+    assert cancelled.is_set()
+    assert channel.echo().status == status.SUCCESS, "the association lives on"
+    channel.release()
+
+
+def test_each_step_has_its_name_when_it_fails(serve: Serve, handler: ScriptedHandler) -> None:
+    with pytest.raises(PeerUnreachable, match="not found") as name:
+        net.connect(Peer("X", "X", "no.such.host.invalid", 104, "US"), ECHO, timeouts=Timeouts())
+    assert name.value.step == "name"
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        address = unused.getsockname()
+    with pytest.raises(PeerUnreachable, match="refused") as tcp:
+        open_channel(address, ECHO)
+    assert tcp.value.step == "tcp"
+    handler.rejection = net_rejection()
+    with pytest.raises(AssociationRejected, match="called AE title not recognised") as rejected:
+        open_channel(serve().address, ECHO)
+    assert (rejected.value.result, rejected.value.source, rejected.value.reason) == (1, 1, 7)
+
+
+def net_rejection():  # type: ignore[no-untyped-def]
+    from pacsnode.dicom.message import Rejection
+
+    return Rejection(1, 1, 7, "no")
+
+
+def test_a_peer_that_accepts_nothing_is_an_error_of_its_own(serve: Serve) -> None:
+    with pytest.raises(NoPresentationContext):
+        open_channel(serve().address, [ProposedContext("1.2.840.10008.5.1.4.31", (IMPLICIT,))])
+
+
+def test_a_peer_that_does_not_answer_the_request_times_out(play) -> None:  # type: ignore[no-untyped-def]
+    ticks = []
+    began = time.monotonic()
+    with pytest.raises(PeerTimeout, match="association request"):
+        net.connect(
+            peer_at(play(until_closed)), ECHO, tick=lambda: ticks.append(1),
+            timeouts=Timeouts(acse=1.2),
+        )  # fmt: skip
+    assert 1.2 <= time.monotonic() - began < 5
+    assert len(ticks) >= 2, "a tick at least every half second"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.0 400 Bad Request\r\n\r\n", raw.pdu(raw.ABORT), raw.pdu(raw.RELEASE_RQ)],
+)
+def test_a_peer_that_is_no_dicom_peer_is_lost(play, answer: bytes) -> None:  # type: ignore[no-untyped-def]
+    def script(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(answer)
+
+    with pytest.raises(AssociationLost):
+        open_channel(play(script), ECHO)
+
+
+def test_a_response_that_does_not_come_times_out_and_ends_the_association(play) -> None:  # type: ignore[no-untyped-def]
+    def script(connection: socket.socket) -> None:
+        accept(connection)
+        until_closed(connection)
+
+    channel = open_channel(play(script), ECHO, dimse=0.5)
+    with pytest.raises(PeerTimeout, match="no answer to C-ECHO"):
+        channel.echo()
+    assert not channel.is_open
+
+
+def test_a_peer_that_stops_reading_ends_the_association(play) -> None:  # type: ignore[no-untyped-def]
+    finished = threading.Event()
+
+    def script(connection: socket.socket) -> None:
+        accept(connection)
+        finished.wait(20)
+
+    channel = open_channel(play(script), STORE, network=0.6)
+    data = bytes(30 << 20)
+    ticks = []
+    operation = Suboperation(
+        channel.contexts[0], CT, "1.2", DatasetSource(io.BytesIO(data), len(data))
+    )
+    with pytest.raises(PeerTimeout):
+        channel.store(operation, lambda: ticks.append(1))
+    finished.set()
+    assert ticks
+    assert not channel.is_open
+
+
+def test_a_peer_that_aborts_in_the_middle_is_lost(play) -> None:  # type: ignore[no-untyped-def]
+    def script(connection: socket.socket) -> None:
+        accept(connection)
+        connection.recv(100)
+        connection.sendall(raw.pdu(raw.ABORT))
+
+    channel = open_channel(play(script), ECHO)
+    with pytest.raises(AssociationLost):
+        channel.echo()
+    assert not channel.is_open
+
+
+def test_a_file_shorter_than_said_aborts_the_association(
+    serve: Serve, handler: ScriptedHandler
+) -> None:
+    channel = open_channel(serve().address, STORE)
+    operation = Suboperation(
+        channel.contexts[0], CT, "1.2", DatasetSource(io.BytesIO(bytes(200_000)), 300_000)
+    )
+    with pytest.raises(InstanceDamaged):
+        channel.store(operation)
+    assert not channel.is_open
+    handler.wait_until_all_ended()
+    assert (handler.stored, handler.discarded) == ([], 1)
+
+
+def test_releases_that_collide_end_in_order(play) -> None:  # type: ignore[no-untyped-def]
+    seen = []
+
+    def script(connection: socket.socket) -> None:
+        accept(connection)
+        seen.append(connection.recv(10))
+        connection.sendall(raw.pdu(raw.RELEASE_RQ))
+        seen.append(connection.recv(10))
+        connection.sendall(raw.pdu(raw.RELEASE_RP))
+        until_closed(connection)
+
+    channel = open_channel(play(script), ECHO)
+    channel.release()
+    assert not channel.is_open
+    assert [data[0] for data in seen] == [raw.RELEASE_RQ, raw.RELEASE_RP]
+
+
+def test_what_a_tick_raises_passes_and_ends_the_association(play) -> None:  # type: ignore[no-untyped-def]
+    def script(connection: socket.socket) -> None:
+        accept(connection)
+        until_closed(connection)
+
+    def tick() -> None:
+        raise AssociationLost("the requester has gone")
+
+    channel = open_channel(play(script), STORE)
+    operation = Suboperation(channel.contexts[0], CT, "1.2", DatasetSource(io.BytesIO(b"ab"), 2))
+    with pytest.raises(AssociationLost, match="requester"):
+        channel.store(operation, tick)
+    assert not channel.is_open

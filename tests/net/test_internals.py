@@ -1,0 +1,61 @@
+"""What net/ uses of pynetdicom beyond its public interface is still there, and still behaves."""
+
+import inspect
+
+import pynetdicom
+import pytest
+from pynetdicom import _config, acse, association, dimse, dul, fsm, timer, transport
+from pynetdicom._globals import MODE_ACCEPTOR
+from pynetdicom.ae import ApplicationEntity
+
+NAMES = {
+    dul.DULServiceProvider: [
+        "send_pdu", "receive_pdu", "_send", "_decode_pdu", "_process_recv_primitive", "kill_dul",
+        "peek_next_pdu",
+    ],
+    fsm.StateMachine: ["do_action"],
+    transport.AssociationSocket: ["close", "connect", "send", "_shutdown_socket", "provider_queue"],
+    acse.ACSE: [
+        "_negotiate_as_acceptor", "_negotiate_as_requestor", "negotiate_association",
+        "negotiate_release", "send_accept", "send_reject", "send_abort", "send_release",
+        "is_release_requested",
+    ],
+    association.Association: ["abort", "kill", "run_reactor", "set_socket", "accepted_contexts"],
+    dimse.DIMSEServiceProvider: ["receive_primitive", "maximum_pdu_size"],
+    timer.Timer: ["start", "stop", "restart"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(owner, name) for owner, names in NAMES.items() for name in names]
+)
+def test_a_name_that_the_wire_relies_on_exists(owner: type, name: str) -> None:
+    assert hasattr(owner, name), (
+        f"pynetdicom {pynetdicom.__version__} has no {owner.__name__}.{name}: see net/internals.py"
+    )
+
+
+def test_instances_have_the_attributes_that_the_wire_relies_on() -> None:
+    made = association.Association(ApplicationEntity("TEST"), MODE_ACCEPTOR)
+    for name in ("_accepted_cx", "_rejected_cx", "_kill", "dul", "dimse", "acse", "is_aborted"):
+        assert hasattr(made, name), f"Association.{name}"
+    for name in (
+        "event_queue", "to_provider_queue", "to_user_queue", "_recv_pdu", "artim_timer",
+        "state_machine", "_kill_thread", "socket",
+    ):  # fmt: skip
+        assert hasattr(made.dul, name), f"DULServiceProvider.{name}"
+    assert made.dul.state_machine.current_state == "Sta1"
+    assert not made.dul.is_alive(), "the upper layer's thread would have been started"
+
+
+def test_the_settings_exist() -> None:
+    for name in ("VALIDATORS", "LOG_HANDLER_LEVEL", "LOG_REQUEST_IDENTIFIERS"):
+        assert hasattr(_config, name)
+    assert {"UI", "AE"} <= set(_config.VALIDATORS)
+
+
+def test_the_state_machine_knows_the_events_that_the_wire_raises() -> None:
+    assert ("Evt17", "Sta6") in fsm.TRANSITION_TABLE
+    assert ("Evt18", "Sta13") in fsm.TRANSITION_TABLE
+    assert ("Evt19", "Sta6") in fsm.TRANSITION_TABLE
+    assert "msg_queue.put" in inspect.getsource(fsm.AA_4), "the end mark that nobody reads"
