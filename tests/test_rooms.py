@@ -82,7 +82,7 @@ def test_modules_do_not_import_each_other_in_circles() -> None:
     for path in MODULES:
         name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         name = name.removesuffix(".__init__")
-        graph[name] = {used for used in top_level_imports(path) if used in names and used != name}
+        graph[name] = {used for used in top_level_imports(path, names) if used != name}
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
         assert name not in trail, f"circle: {' -> '.join((*trail, name))}"
@@ -95,15 +95,18 @@ def test_modules_do_not_import_each_other_in_circles() -> None:
         visit(name, ())
 
 
-def top_level_imports(path: Path) -> list[str]:
-    names: list[str] = []
+def top_level_imports(path: Path, modules: set[str]) -> set[str]:
+    """The modules that importing `path` needs. `from package import module` needs the module, not
+    what else its package's own file imports."""
+    names: set[str] = set()
     for node in ast.parse(path.read_text("utf-8")).body:
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.append(node.module or "")
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return [name for name in names if name != "pacsnode"]
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}"
+                names.add(module if module in modules else node.module or "")
+    return (names & modules) - {"pacsnode"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
