@@ -95,6 +95,8 @@ class ArchivedInstance:
     @contextmanager
     def open(self) -> Iterator[DatasetSource]:
         with self.archive.fetch(self.stored) as found:
+            if found.stored.transfer_syntax_uid != self.transfer_syntax_uid:
+                raise StorageError(f"{self.sop_instance_uid} was replaced meanwhile")
             yield DatasetSource(found.file, found.stored.length)
 
 

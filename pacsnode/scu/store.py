@@ -3,7 +3,7 @@ C-GET and `pacsnode send` alike."""
 
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, NamedTuple, Protocol, cast
@@ -141,12 +141,8 @@ def attempt(channel: Channel, sendable: Sendable, sending: Sending) -> Outcome:
     failure is the instance's own."""
     try:
         context = choose(channel.contexts, sendable, sending.wanted)
-        with sendable.open() as source, _spool(sending.spool_folder) as spool:
-            if context.transfer_syntax != sendable.transfer_syntax_uid:
-                stored_in = sendable.transfer_syntax_uid
-                target = context.transfer_syntax
-                source = transcode(source, stored_in, target, spool, sending.tick)
-            response = channel.store(_operation(context, sendable, source, sending), sending.tick)
+        with sendable.open() as source, _in_syntax(source, sendable, context, sending) as ready:
+            response = channel.store(_operation(context, sendable, ready, sending), sending.tick)
     except (AssociationLost, PeerTimeout):
         raise
     except PacsnodeError as error:
@@ -190,9 +186,17 @@ def _operation(
     )
 
 
-def _spool(folder: str | None) -> IO[bytes]:
-    spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=folder)  # noqa: SIM115
-    return cast(IO[bytes], spool)
+@contextmanager
+def _in_syntax(
+    source: DatasetSource, sendable: Sendable, context: Context, sending: Sending
+) -> Iterator[DatasetSource]:
+    """The dataset in the transfer syntax of `context`: as it is, or decompressed."""
+    stored_in, target = sendable.transfer_syntax_uid, context.transfer_syntax
+    if stored_in == target:
+        yield source
+        return
+    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=sending.spool_folder) as spool:
+        yield transcode(source, stored_in, target, cast(IO[bytes], spool), sending.tick)
 
 
 class _Stopped(Exception):

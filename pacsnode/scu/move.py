@@ -1,0 +1,39 @@
+"""C-MOVE to a peer."""
+
+from collections.abc import Generator
+
+from pydicom.dataset import Dataset
+
+from pacsnode.dicom.message import Connect, Peer
+from pacsnode.dicom.query import Model
+from pacsnode.scu.models import (
+    Progress,
+    Service,
+    closing_early,
+    context_for,
+    encode,
+    progress,
+    proposal,
+)
+
+
+def move(
+    connect: Connect, peer: Peer, model: Model, identifier: Dataset, destination: str
+) -> Generator[Progress, None, None]:
+    """Ask `peer` to send what `identifier` selects to the AE titled `destination`: its answers as
+    they come, the last one final, whatever its status. Closing early sends a C-CANCEL. Raises
+    NetworkError."""
+    channel = connect(peer, [proposal(Service.MOVE, model)])
+    try:
+        context = context_for(channel, Service.MOVE, model)
+        data = encode(identifier, context)
+        with closing_early(channel.move(context, data, destination)) as responses:
+            for response in responses:
+                yield progress(response, context)
+    except GeneratorExit:
+        channel.release()
+        raise
+    except BaseException:
+        channel.abort()
+        raise
+    channel.release()
