@@ -1,10 +1,18 @@
 """The header of an instance: what the index keeps of it. Reading stops before pixel data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cache
+from typing import BinaryIO, NamedTuple
 
-from pacsnode.dicom.level import Level
+from pacsnode.dicom.character_set import CharacterSet, character_set_of_text
+from pacsnode.dicom.dictionary import tag_of, vr_of
+from pacsnode.dicom.elements import Element, Form, Walker, Window, forms_of, items_of, open_window
+from pacsnode.dicom.json import dumps, elements_to_json
+from pacsnode.dicom.level import COLUMNS, OTHERS, REQUEST_ATTRIBUTES, Level
+from pacsnode.dicom.text import decode_uid
+from pacsnode.dicom.values import SPECIFIC_CHARACTER_SET, characters_of, texts_of, vr_in_use
+from pacsnode.errors import UnreadableDataset, UnusableUID
 
 
 class InstanceUIDs(NamedTuple):
@@ -54,3 +62,131 @@ class StoredInstance(NamedTuple):
     digest: bytes
     received_at: int
     is_lost: bool = False
+
+
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_UNTRIMMED = frozenset({*_UIDS, "SOPClassUID"})
+_MAX_UID = 128
+_BULK = 0x52000000  # functional groups, curves, pixel data: nothing of the levels stands there
+_PIXEL_DATA = 0x7FE00000
+_REQUEST_ATTRIBUTES = 0x00400275
+
+
+class _Table(NamedTuple):
+    """What is looked for, by tag."""
+
+    columns: Mapping[int, tuple[str, str]]  # keyword and VR
+    others: Mapping[int, Level]
+    wanted: frozenset[int]
+    uids: tuple[int, ...]
+
+
+def read_instance(
+    file: BinaryIO, transfer_syntax_uid: str, default_character_set: str | None, sop_class_uid: str
+) -> Instance:
+    """Read the header of the dataset that begins at the file's present position.
+    `default_character_set` is assumed, and `sop_class_uid` taken, where the dataset has none.
+    Nothing but what is searched or kept by level is looked at, and no value over 64 KiB. Raises
+    UnreadableDataset, or UnusableUID."""
+    window = open_window(file, transfer_syntax_uid)
+    assumed = character_set_of_text(default_character_set)
+    faults: list[UnreadableDataset] = []
+    for form in forms_of(transfer_syntax_uid, window.at(0, 8)):
+        for stop in (_BULK, _PIXEL_DATA):
+            elements, fault = _header(window, form, stop)
+            try:
+                uids = _uids(elements)
+            except UnusableUID as missing:
+                faults.append(fault or missing)
+                continue
+            return _instance(uids, elements, assumed, sop_class_uid)
+    raise faults[0]
+
+
+@cache
+def _table() -> _Table:
+    columns = {
+        tag_of(keyword): (keyword, vr_of(tag_of(keyword)))
+        for keywords in COLUMNS.values()
+        for keyword in keywords
+        if keyword != "RequestAttributesSequence"
+    }
+    others = {tag_of(keyword): level for level in Level for keyword in OTHERS[level]}
+    wanted = frozenset({SPECIFIC_CHARACTER_SET, _REQUEST_ATTRIBUTES, *columns, *others})
+    return _Table(columns, others, wanted, tuple(tag_of(keyword) for keyword in _UIDS))
+
+
+def _header(
+    window: Window, form: Form, stop: int
+) -> tuple[dict[int, Element], UnreadableDataset | None]:
+    """What could be read, and why reading ended where it did not end well. The first of two
+    elements with one tag counts."""
+    table = _table()
+    found: dict[int, Element] = {}
+    try:
+        for element in Walker(window, form).walk(table.wanted, stop):
+            found.setdefault(element.tag, element)
+    except UnreadableDataset as fault:
+        return found, fault
+    return found, None
+
+
+def _uids(elements: Mapping[int, Element]) -> InstanceUIDs:
+    uids: list[str] = []
+    for keyword, tag in zip(_UIDS, _table().uids, strict=True):
+        element = elements.get(tag)
+        uid = decode_uid(element.raw) if element else ""
+        if not 0 < len(uid) <= _MAX_UID:
+            what = f"is {len(uid)} bytes long" if uid else "is missing"
+            raise UnusableUID(f"{keyword} {what}")
+        uids.append(uid)
+    return InstanceUIDs(*uids)
+
+
+def _instance(
+    uids: InstanceUIDs, elements: Mapping[int, Element], assumed: CharacterSet, sop_class_uid: str
+) -> Instance:
+    table = _table()
+    characters = characters_of(elements.values(), assumed)
+    values: dict[str, tuple[str, ...]] = {}
+    others: dict[Level, list[Element]] = {level: [] for level in Level if level != Level.IMAGE}
+    for tag, element in elements.items():
+        if column := table.columns.get(tag):
+            keyword, known = column
+            if keyword in _UNTRIMMED:
+                uid = decode_uid(element.raw)
+                texts: tuple[str, ...] = (uid,) if uid else ()
+            else:
+                texts = texts_of(element, vr_in_use(element, known), characters)
+            if texts:
+                values[keyword] = texts
+        elif tag in table.others:
+            others[table.others[tag]].append(element)
+    values.setdefault("SOPClassUID", (sop_class_uid,))
+    return Instance(
+        uids=uids,
+        sop_class_uid=values["SOPClassUID"][0],
+        values=values,
+        request_attributes=_request_attributes(elements.get(_REQUEST_ATTRIBUTES), characters),
+        others={level: dumps(elements_to_json(kept, characters)) for level, kept in others.items()},
+    )
+
+
+def _request_attributes(
+    sequence: Element | None, characters: CharacterSet
+) -> tuple[RequestAttributes, ...]:
+    if sequence is None:
+        return ()
+    return tuple(
+        RequestAttributes(*(_first(item, keyword, characters) for keyword in REQUEST_ATTRIBUTES))
+        for item in items_of(sequence)
+    )
+
+
+def _first(item: Sequence[Element], keyword: str, characters: CharacterSet) -> str:
+    tag = tag_of(keyword)
+    element = next((element for element in item if element.tag == tag), None)
+    if element is None:
+        return ""
+    texts = texts_of(element, vr_in_use(element), characters_of(item, characters))
+    return texts[0] if texts else ""

@@ -2,6 +2,7 @@
 (PS3.4 C.6). Attributes that no level claims are image level."""
 
 from enum import IntEnum
+from functools import cache
 
 
 class Level(IntEnum):
@@ -98,3 +99,153 @@ COMPUTED: dict[Level, tuple[str, ...]] = {
 
 # Said of an answer at any level, not attributes of its object.
 OF_THE_ANSWER = ("RetrieveAETitle", "InstanceAvailability")
+
+# What else patient, study and series have in common (PS3.3 C.7.1 to C.7.5, C.8 where a module is of
+# the series): kept beside the columns, returned, and matched once the columns have narrowed.
+OTHERS: dict[Level, tuple[str, ...]] = {
+    Level.PATIENT: (
+        "IssuerOfPatientIDQualifiersSequence",
+        "TypeOfPatientID",
+        "PatientBirthTime",
+        "PatientBirthDateInAlternativeCalendar",
+        "PatientDeathDateInAlternativeCalendar",
+        "PatientAlternativeCalendar",
+        "PatientInsurancePlanCodeSequence",
+        "PatientPrimaryLanguageCodeSequence",
+        "ReferencedPatientSequence",
+        "ReferencedPatientPhotoSequence",
+        "QualityControlSubject",
+        "OtherPatientIDs",
+        "OtherPatientNames",
+        "OtherPatientIDsSequence",
+        "PatientBirthName",
+        "PatientMotherBirthName",
+        "PatientAddress",
+        "PatientTelephoneNumbers",
+        "CountryOfResidence",
+        "RegionOfResidence",
+        "MilitaryRank",
+        "BranchOfService",
+        "MedicalRecordLocator",
+        "PatientReligiousPreference",
+        "EthnicGroup",
+        "EthnicGroupCodeSequence",
+        "PatientComments",
+        "PatientSpeciesDescription",
+        "PatientSpeciesCodeSequence",
+        "PatientBreedDescription",
+        "PatientBreedCodeSequence",
+        "BreedRegistrationSequence",
+        "StrainDescription",
+        "ResponsiblePerson",
+        "ResponsiblePersonRole",
+        "ResponsibleOrganization",
+        "PatientIdentityRemoved",
+        "DeidentificationMethod",
+        "DeidentificationMethodCodeSequence",
+        "ClinicalTrialSponsorName",
+        "ClinicalTrialProtocolID",
+        "ClinicalTrialProtocolName",
+        "ClinicalTrialSiteID",
+        "ClinicalTrialSiteName",
+        "ClinicalTrialSubjectID",
+        "ClinicalTrialSubjectReadingID",
+    ),
+    Level.STUDY: (
+        "IssuerOfAccessionNumberSequence",
+        "InstitutionAddress",
+        "InstitutionCodeSequence",
+        "ReferringPhysicianAddress",
+        "ReferringPhysicianTelephoneNumbers",
+        "ReferringPhysicianIdentificationSequence",
+        "ConsultingPhysicianName",
+        "ConsultingPhysicianIdentificationSequence",
+        "PhysiciansOfRecord",
+        "PhysiciansOfRecordIdentificationSequence",
+        "NameOfPhysiciansReadingStudy",
+        "PhysiciansReadingStudyIdentificationSequence",
+        "ProcedureCodeSequence",
+        "ReferencedStudySequence",
+        "ReasonForPerformedProcedureCodeSequence",
+        "RequestingService",
+        "RequestingPhysician",
+        "AdmittingDiagnosesDescription",
+        "AdmittingDiagnosesCodeSequence",
+        "PatientAge",
+        "PatientSize",
+        "PatientWeight",
+        "PatientBodyMassIndex",
+        "PatientSizeCodeSequence",
+        "MedicalAlerts",
+        "Allergies",
+        "Occupation",
+        "SmokingStatus",
+        "AdditionalPatientHistory",
+        "PregnancyStatus",
+        "LastMenstrualDate",
+        "PatientSexNeutered",
+        "PatientState",
+        "SpecialNeeds",
+        "AdmissionID",
+        "IssuerOfAdmissionIDSequence",
+        "ReasonForVisit",
+        "ReasonForVisitCodeSequence",
+        "ServiceEpisodeID",
+        "ServiceEpisodeDescription",
+        "IssuerOfServiceEpisodeIDSequence",
+        "CurrentPatientLocation",
+        "PatientInstitutionResidence",
+        "VisitComments",
+        "ClinicalTrialTimePointID",
+        "ClinicalTrialTimePointDescription",
+        "ConsentForClinicalTrialUseSequence",
+    ),
+    Level.SERIES: (
+        "Laterality",
+        "SeriesDescriptionCodeSequence",
+        "PerformingPhysicianName",
+        "PerformingPhysicianIdentificationSequence",
+        "OperatorsName",
+        "OperatorIdentificationSequence",
+        "ReferencedPerformedProcedureStepSequence",
+        "RelatedSeriesSequence",
+        "AnatomicalOrientationType",
+        "PatientPosition",
+        "PerformedProcedureStepID",
+        "PerformedProcedureStepEndDate",
+        "PerformedProcedureStepEndTime",
+        "PerformedProcedureStepDescription",
+        "PerformedProtocolCodeSequence",
+        "CommentsOnThePerformedProcedureStep",
+        "ClinicalTrialCoordinatingCenterName",
+        "ClinicalTrialSeriesID",
+        "ClinicalTrialSeriesDescription",
+        "InstitutionalDepartmentName",
+        "InstitutionalDepartmentTypeCodeSequence",
+        "ManufacturerModelName",
+        "DeviceSerialNumber",
+        "DeviceUID",
+        "SoftwareVersions",
+        "GantryID",
+        "UDISequence",
+        "SpatialResolution",
+        "DateOfLastCalibration",
+        "TimeOfLastCalibration",
+        "FrameOfReferenceUID",
+        "PositionReferenceIndicator",
+        "SynchronizationFrameOfReferenceUID",
+    ),
+    Level.IMAGE: (),
+}
+
+
+@cache
+def levels_by_keyword() -> dict[str, Level]:
+    """Which level each attribute of the tables above is of."""
+    tables = (COLUMNS, COMPUTED, OTHERS)
+    return {keyword: level for table in tables for level in Level for keyword in table[level]}
+
+
+def level_of(keyword: str) -> Level:
+    """The level of an attribute; what no table names, or has no keyword, is image level."""
+    return levels_by_keyword().get(keyword, Level.IMAGE)

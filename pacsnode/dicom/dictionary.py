@@ -1,0 +1,42 @@
+"""The data dictionary (PS3.6): tags, keywords and VRs. pydicom has it; it is loaded when first
+asked, since most commands never do."""
+
+from functools import cache
+
+
+@cache
+def tag_of(keyword: str) -> int:
+    """The tag of a keyword, 0 where there is none of this name."""
+    from pydicom.datadict import tag_for_keyword
+
+    return tag_for_keyword(keyword) or 0
+
+
+def keyword_of(tag: int) -> str:
+    """The keyword of a tag, empty for private and unknown ones."""
+    from pydicom.datadict import keyword_for_tag
+
+    return keyword_for_tag(tag)
+
+
+def vr_of(tag: int) -> str:
+    """The VR of a tag, the first one where the dictionary leaves a choice; UN where it does not
+    know it. Group lengths are UL, private creators LO (PS3.5 7.8.1)."""
+    from pydicom.datadict import dictionary_VR
+
+    if tag & 0xFFFF == 0:
+        return "UL"
+    if is_private_creator(tag):
+        return "LO"
+    try:
+        return dictionary_VR(tag)[:2]
+    except KeyError:
+        return "UN"
+
+
+def is_private(tag: int) -> bool:
+    return bool(tag >> 16 & 1)
+
+
+def is_private_creator(tag: int) -> bool:
+    return is_private(tag) and 0x10 <= tag & 0xFFFF <= 0xFF

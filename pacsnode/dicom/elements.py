@@ -1,0 +1,297 @@
+"""Elements out of a dataset's bytes (PS3.5 7): explicit or implicit VR, either byte order, deflated
+or not. Reads what is asked for, passes over the rest, and believes no length: the work is bounded
+whatever the bytes are.
+"""
+
+import struct
+import zlib
+from collections.abc import Container, Iterator
+from io import BytesIO
+from typing import BinaryIO, NamedTuple
+
+from pacsnode.errors import UnreadableDataset
+
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
+EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_DEFLATED = (
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    "1.2.840.10008.1.2.4.95",  # JPIP Referenced Deflate
+    "1.2.840.10008.1.2.4.205",  # JPIP HTJ2K Referenced Deflate
+)
+
+# VRs by the size of their length field (PS3.5 7.1.2).
+SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+
+UNDEFINED = 0xFFFFFFFF
+_ITEM = 0xFFFEE000
+_ITEM_DELIMITATION = 0xFFFEE00D
+_SEQUENCE_DELIMITATION = 0xFFFEE0DD
+_DELIMITERS = 0xFFFE
+
+_CHUNK = 16 * 1024
+_MAX_INFLATED = 16 * 1024 * 1024
+_MAX_HEADERS = 500_000
+
+
+class Form(NamedTuple):
+    """How elements are written. Deflated is a wrapping, not a form."""
+
+    is_explicit: bool
+    is_little: bool = True
+
+
+EXPLICIT_LITTLE = Form(True)
+IMPLICIT_LITTLE = Form(False)
+EXPLICIT_BIG = Form(True, False)
+
+
+class Element(NamedTuple):
+    """An element as found. `vr` is as declared, empty where the form has none or it is no VR.
+    `raw` is the value field; that of a sequence of undefined length goes up to its end."""
+
+    tag: int
+    vr: str
+    raw: bytes
+    form: Form
+
+
+class _Header(NamedTuple):
+    tag: int
+    vr: str
+    length: int
+    value: int  # where the value field begins
+
+
+class Window:
+    """Bytes of a file from its present position on, or of a deflated stream there, read in pieces
+    as they are asked for. Positions count from there."""
+
+    def __init__(self, file: BinaryIO, is_deflated: bool = False) -> None:
+        self._file = file
+        self._base = file.tell()
+        self._start = 0
+        self._data = b""
+        self._is_deflated = is_deflated
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._inflated = bytearray()
+
+    def around(self, position: int, length: int) -> tuple[bytes, int]:
+        """A buffer with `length` bytes from `position` on, if there are as many, and where in it
+        they begin."""
+        offset = position - self._start
+        if offset >= 0 and offset + length <= len(self._data):
+            return self._data, offset
+        self._data = self._read(position, max(length, _CHUNK))
+        self._start = position
+        return self._data, 0
+
+    def at(self, position: int, length: int) -> bytes:
+        """`length` bytes, fewer at the end."""
+        data, offset = self.around(position, length)
+        return data[offset : offset + length]
+
+    def _read(self, position: int, length: int) -> bytes:
+        if not self._is_deflated:
+            self._file.seek(self._base + position)
+            return self._file.read(length)
+        self._inflate(position + length)
+        return bytes(memoryview(self._inflated)[position : position + length])
+
+    def _inflate(self, wanted: int) -> None:
+        """A header beyond the bound is no header: the rest is as if it were not there."""
+        wanted = min(wanted, _MAX_INFLATED)
+        while len(self._inflated) < wanted and not self._inflater.eof:
+            compressed = self._inflater.unconsumed_tail or self._file.read(_CHUNK)
+            if not compressed:
+                return
+            try:
+                room = wanted - len(self._inflated)
+                self._inflated += self._inflater.decompress(compressed, room)
+            except zlib.error:
+                self._file = BytesIO()
+                return
+
+
+class _Bytes(Window):
+    """Bytes that are at hand already."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._start = 0
+
+    def around(self, position: int, length: int) -> tuple[bytes, int]:
+        return self._data, position
+
+
+def is_deflated(transfer_syntax_uid: str) -> bool:
+    return transfer_syntax_uid in _DEFLATED
+
+
+def open_window(file: BinaryIO, transfer_syntax_uid: str) -> Window:
+    """The dataset that begins at the file's present position, inflated where that is needed."""
+    return Window(file, is_deflated(transfer_syntax_uid))
+
+
+def forms_of(transfer_syntax_uid: str, head: bytes) -> tuple[Form, ...]:
+    """The forms to try, the likeliest first. Every transfer syntax but two is Explicit VR Little
+    Endian; but what writers declare and what they write differ: `head`, the first 8 bytes, tell."""
+    if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN:
+        return (EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE)
+    if head[4:6] not in SHORT_VRS and head[4:6] not in LONG_VRS:
+        return (IMPLICIT_LITTLE, EXPLICIT_LITTLE)
+    if head[0] == 0 and head[1] != 0:
+        return (EXPLICIT_BIG, EXPLICIT_LITTLE)
+    return (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
+
+
+class Walker:
+    """Goes through a dataset's elements once."""
+
+    def __init__(self, window: Window, form: Form) -> None:
+        self._window = window
+        self._form = form
+        self._headers = 0
+
+    def walk(
+        self, wanted: Container[int] | None = None, stop: int = UNDEFINED, longest: int = 65536
+    ) -> Iterator[Element]:
+        """The elements in `wanted` (None: all), up to the first tag from `stop` on. Values over
+        `longest` bytes are passed over. Raises UnreadableDataset where the bytes make no sense."""
+        position = 0
+        while header := self._header(position, self._form):
+            tag, vr, length, value = header
+            if stop <= tag and tag >> 16 != _DELIMITERS:
+                return
+            if tag >> 16 == _DELIMITERS:  # astray, and without a value
+                position = value
+                continue
+            position = value + length if length != UNDEFINED else self.end_of(value, vr)
+            if (wanted is None or tag in wanted) and position - value <= longest:
+                raw = self._window.at(value, position - value)
+                if len(raw) < position - value:
+                    raise UnreadableDataset(f"({tag:08X}) is longer than what is left")
+                yield Element(tag, vr, raw, self._form)
+        if self._window.at(position, 1):
+            raise UnreadableDataset(f"half an element at byte {position}")
+
+    def _header(self, position: int, form: Form) -> _Header | None:
+        self._headers += 1
+        if self._headers > _MAX_HEADERS:
+            raise UnreadableDataset("more elements than a header can have")
+        data, offset = self._window.around(position, 12)
+        if len(data) - offset < 8:
+            return None
+        if not form.is_explicit:
+            group, number, length = struct.unpack_from("<HHL", data, offset)
+            return _Header(group << 16 | number, "", length, position + 8)
+        order = "<" if form.is_little else ">"
+        group, number, vr, length = struct.unpack_from(order + "HH2sH", data, offset)
+        tag = group << 16 | number
+        if vr in SHORT_VRS:
+            return _Header(tag, vr.decode(), length, position + 8)
+        if vr in LONG_VRS:
+            return self._long(tag, vr.decode(), position, order)
+        if group == _DELIMITERS:
+            (length,) = struct.unpack_from(order + "L", data, offset + 4)
+            return _Header(tag, "", length, position + 8)
+        return self._without_vr(tag, vr, position, order)
+
+    def _long(self, tag: int, vr: str, position: int, order: str) -> _Header | None:
+        data, offset = self._window.around(position, 12)
+        if len(data) - offset < 12:
+            return None
+        (length,) = struct.unpack_from(order + "L", data, offset + 8)
+        return _Header(tag, vr, length, position + 12)
+
+    def _without_vr(self, tag: int, vr: bytes, position: int, order: str) -> _Header | None:
+        """Where two letters should stand that are a VR. A VR of times to come has the long form
+        (PS3.5 6.2); else the element is implicit, or has a short length behind what is no VR."""
+        data, offset = self._window.around(position, 12)
+        (short,) = struct.unpack_from(order + "H", data, offset + 6)
+        if vr.isalpha() and vr.isupper():
+            if short == 0:
+                return self._long(tag, "", position, order)
+            return _Header(tag, "", short, position + 8)
+        (length,) = struct.unpack_from(order + "L", data, offset + 4)
+        if short == 0 or length == UNDEFINED:
+            return _Header(tag, "", length, position + 8)
+        return _Header(tag, "", short, position + 8)
+
+    def end_of(self, position: int, vr: str = "", is_item: bool = False) -> int:
+        """Where the sequence, or the item, of undefined length ends that began before `position`,
+        its delimiter included. No recursion: depth is the sender's choice. UN of undefined length
+        holds implicit VR (PS3.5 6.2.2)."""
+        form = IMPLICIT_LITTLE if vr == "UN" else self._form
+        # True where items are expected, False inside an item, with the form there.
+        inside: list[tuple[bool, Form]] = [(not is_item, form)]
+        while inside:
+            expects_items, form = inside[-1]
+            header = self._header(position, form)
+            if header is None:
+                raise UnreadableDataset("a sequence without an end")
+            tag, vr, length, value = header
+            position = value
+            if tag == _SEQUENCE_DELIMITATION:
+                while inside and not inside[-1][0]:  # items whose own delimiter is missing
+                    inside.pop()
+                if inside:
+                    inside.pop()
+            elif tag == _ITEM_DELIMITATION:
+                if not expects_items:
+                    inside.pop()
+            elif tag == _ITEM and expects_items:
+                if length == UNDEFINED:
+                    inside.append((False, form))
+                else:
+                    position += length
+            elif expects_items or tag == _ITEM:
+                raise UnreadableDataset(f"({tag:08X}) where an item should begin")
+            elif length == UNDEFINED:
+                inside.append((True, IMPLICIT_LITTLE if vr == "UN" else form))
+            else:
+                position += length
+        return position
+
+
+def parse(data: bytes, form: Form, longest: int = UNDEFINED) -> Iterator[Element]:
+    """All elements of a dataset at hand. Raises UnreadableDataset."""
+    return Walker(_Bytes(data), form).walk(longest=longest)
+
+
+def items_of(element: Element) -> Iterator[tuple[Element, ...]]:
+    """The items of a sequence; what cannot be read of it is left out."""
+    raw, form = element.raw, _form_inside(element)
+    walker = Walker(_Bytes(raw), form)
+    order = "<" if form.is_little else ">"
+    position = 0
+    while position + 8 <= len(raw):
+        group, number, length = struct.unpack_from(order + "HHL", raw, position)
+        position += 8
+        if group << 16 | number != _ITEM:
+            return
+        end = position + length
+        if length == UNDEFINED:
+            try:
+                end = walker.end_of(position, is_item=True)
+            except UnreadableDataset:
+                end = len(raw)
+        yield tuple(_readable_elements(raw[position:end], form))
+        position = end
+
+
+def _form_inside(element: Element) -> Form:
+    """UN holds implicit VR, unless its writer put UN where SQ should be (PS3.5 6.2.2)."""
+    if element.vr != "UN":
+        return element.form
+    vr = element.raw[12:14]
+    return element.form if vr in SHORT_VRS or vr in LONG_VRS else IMPLICIT_LITTLE
+
+
+def _readable_elements(raw: bytes, form: Form) -> Iterator[Element]:
+    try:
+        yield from parse(raw, form)
+    except UnreadableDataset:
+        return

@@ -1,0 +1,136 @@
+"""The DICOM JSON Model (PS3.18 annex F): of parsed elements, as the index keeps them, and of
+Datasets. A value that its VR forbids is written as text, never an error."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pacsnode.dicom import dictionary
+from pacsnode.dicom.character_set import CharacterSet
+from pacsnode.dicom.elements import Element, items_of
+from pacsnode.dicom.values import (
+    BINARY_VRS,
+    Value,
+    characters_of,
+    plain_values,
+    values_of,
+    vr_in_use,
+)
+
+if TYPE_CHECKING:
+    from pydicom import DataElement, Dataset
+
+Json = dict[str, Any]
+
+_MAX_DEPTH = 16
+_NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
+_NOT_OF_THE_MODEL = frozenset({0x00080005})  # JSON is UTF-8
+
+
+def elements_to_json(elements: Iterable[Element], characters: CharacterSet, depth: int = 0) -> Json:
+    """Attributes as they are kept: numbers in text stay text, so that nothing of them is lost;
+    private ones and bytes are left out."""
+    found: Json = {}
+    for element in elements:
+        if dictionary.is_private(element.tag) or element.tag in _NOT_OF_THE_MODEL:
+            continue
+        vr = vr_in_use(element)
+        if vr == "SQ" and depth < _MAX_DEPTH:
+            content: list[Any] = [
+                elements_to_json(item, characters_of(item, characters), depth + 1)
+                for item in items_of(element)
+            ]
+            found[f"{element.tag:08X}"] = _with_values(vr, content)
+        elif vr != "SQ" and vr not in BINARY_VRS:
+            values = values_of(element, vr, characters)
+            found[f"{element.tag:08X}"] = value_to_json(vr, values, numbers_as_text=True)
+    return found
+
+
+def value_to_json(vr: str, values: Sequence[Value], *, numbers_as_text: bool = False) -> Json:
+    """One attribute, without its tag."""
+    if vr in BINARY_VRS:
+        joined = b"".join(value for value in values if isinstance(value, bytes))
+        return (
+            {"vr": vr, "InlineBinary": base64.b64encode(joined).decode()} if joined else {"vr": vr}
+        )
+    return _with_values(vr, [_one_to_json(vr, value, numbers_as_text) for value in values])
+
+
+def _with_values(vr: str, content: list[Any]) -> Json:
+    return {"vr": vr, "Value": content} if content else {"vr": vr}
+
+
+def _one_to_json(vr: str, value: Value, numbers_as_text: bool) -> Any:
+    if value == "":
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value).replace("nan", "NaN")  # F.2.5: JSON has no such numbers
+    if vr == "PN":
+        groups = zip(_NAME_GROUPS, str(value).split("=", 2), strict=False)
+        return {name: group for name, group in groups if group}
+    if vr in ("IS", "DS") and not numbers_as_text:
+        return _number(str(value))
+    return value
+
+
+def _number(text: str) -> int | float | str:
+    """A number in text, or the text where it is none, or none that JSON has."""
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else text
+    return text
+
+
+def dataset_to_json(dataset: Dataset) -> Json:
+    """A Dataset of decode_dataset, numbers as numbers, for people and programs."""
+    return {
+        f"{element.tag:08X}": _element_to_json(element)
+        for element in dataset
+        if element.tag not in _NOT_OF_THE_MODEL
+    }
+
+
+def _element_to_json(element: DataElement) -> Json:
+    if element.VR == "SQ":
+        return _with_values("SQ", [dataset_to_json(item) for item in element.value or ()])
+    return value_to_json(element.VR, plain_values(element))
+
+
+def dataset_from_json(document: str | Mapping[str, Any]) -> Dataset:
+    """The Dataset of a DICOM JSON object, or of its text. Raises ValueError where it is none."""
+    from pydicom import Dataset
+
+    from pacsnode.dicom.encode import element_of
+
+    attributes = json.loads(document) if isinstance(document, str) else document
+    dataset = Dataset()
+    for tag, attribute in attributes.items():
+        vr = attribute.get("vr", "UN")
+        content = attribute.get("Value", ())
+        if "InlineBinary" in attribute:
+            content = (base64.b64decode(attribute["InlineBinary"]),)
+        if vr == "SQ":
+            content = [dataset_from_json(item) for item in content]
+        elif vr == "PN":
+            content = [_name(one) for one in content]
+        dataset.add(element_of(int(tag, 16), vr, ["" if one is None else one for one in content]))
+    return dataset
+
+
+def _name(groups: Any) -> str:
+    if not isinstance(groups, Mapping):
+        return str(groups or "")
+    return "=".join(groups.get(name) or "" for name in _NAME_GROUPS).rstrip("=")
+
+
+def dumps(document: Json) -> str:
+    """JSON text, as short as it gets, in Unicode."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,72 @@
+"""Text of datasets as the node keeps and compares it: Unicode in NFC, trimmed, folded for names."""
+
+import unicodedata
+
+from pacsnode.dicom.character_set import SINGLE_VALUE_VRS, CharacterSet
+
+# Signs of the matching language. Look-alikes that compatibility decomposition would turn into
+# them (the full-width asterisk) stay what they are.
+_SIGNS = frozenset("*?=^\\")
+
+# Letters with a stroke or without a dot, and ligatures: accents to people, letters to Unicode.
+_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe"})
+
+# Combining classes of accents proper, with Hebrew and Arabic vowel points. Others make different
+# letters: Japanese voicing marks, Indic and Thai vowels and tones.
+_ACCENT_CLASSES = frozenset({*range(10, 36), 202, *range(214, 241)})
+
+# й and ў are letters of their own, as ё is not (it is usually written е).
+_BREVE = "\u0306"
+_LETTERS_WITH_BREVE = frozenset("иу")
+
+
+def trimmed(text: str) -> str:
+    """Without NULs and the spaces around it, in NFC."""
+    if "\0" in text:
+        text = text.replace("\0", " ")
+    text = text.strip(" \t\r\n")
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def decode_values(raw: bytes, vr: str, characters: CharacterSet) -> tuple[str, ...]:
+    """The values of a text element, each trimmed; none where there is nothing but padding. The
+    split comes after decoding: a byte 5C may be half a character (PS3.5 6.1.2.3)."""
+    text = trimmed(characters.decode(raw, vr))
+    if "\\" not in text or vr in SINGLE_VALUE_VRS:
+        return (text,) if text else ()
+    values = tuple(trimmed(value) for value in text.split("\\"))
+    return values if any(values) else ()
+
+
+def decode_uid(raw: bytes) -> str:
+    """A UID as sent, less trailing NULs and spaces: untrusted text, a character for each byte."""
+    return raw.rstrip(b"\0 ").decode("latin_1")
+
+
+def fold_name(text: str) -> str:
+    """A person name for comparing: without case, accents, widths, needless spaces and trailing
+    empty components and groups (PS3.4 C.2.2.2.1). Wildcards, `^` and `=` stay."""
+    if not text.isascii():
+        text = _fold_letters(text)
+    groups = [_fold_group(group) for group in text.lower().split("=")]
+    return "=".join(groups).rstrip("=")
+
+
+def _fold_group(group: str) -> str:
+    return "^".join(" ".join(component.split()) for component in group.split("^")).rstrip("^")
+
+
+def _fold_letters(text: str) -> str:
+    text = "".join(map(_decomposed, text)).casefold()
+    letters: list[str] = []
+    for character in unicodedata.normalize("NFD", text.translate(_LETTERS)):
+        if unicodedata.combining(character) not in _ACCENT_CLASSES or (
+            character == _BREVE and letters and letters[-1] in _LETTERS_WITH_BREVE
+        ):
+            letters.append(character)
+    return unicodedata.normalize("NFC", "".join(letters))
+
+
+def _decomposed(character: str) -> str:
+    parts = unicodedata.normalize("NFKD", character)
+    return parts if _SIGNS.isdisjoint(parts) or parts == character else character
