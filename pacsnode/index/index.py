@@ -3,11 +3,18 @@
 from collections.abc import Iterator, Sequence
 
 from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance
-from pacsnode.index import notes, write
+from pacsnode.dicom.query import Key, Query
+from pacsnode.errors import InvalidQuery
+from pacsnode.index import notes, select, statistics, write
+from pacsnode.index.conditions import MatchFile
 from pacsnode.index.database import Database
-from pacsnode.index.records import REPLACE, Conflict, Flag, Pending
+from pacsnode.index.records import REPLACE, Conflict, Flag, Match, Pending, Statistics
 
 PAGE = 500
+
+
+def _no_file(_stored: StoredInstance, keys: Sequence[Key]) -> bool:
+    raise InvalidQuery(f"{keys[0].keyword or hex(keys[0].tag)} is in no column of the index")
 
 
 class Index:
@@ -35,6 +42,22 @@ class Index:
     def instance(self, sop_instance_uid: str) -> StoredInstance | None:
         with self._database.reading() as connection:
             return write.find(connection, sop_instance_uid)
+
+    def find(self, query: Query, match_file: MatchFile = _no_file) -> Iterator[Match]:
+        """What matches, in an order that does not change between queries. Rows are read a page of
+        at most 500 at a time, each page a transaction of its own that is over before its first row
+        is handed out. `match_file` is asked about keys at image level that are no columns."""
+        return select.find(self._database, query, match_file)
+
+    def select(self, query: Query, match_file: MatchFile = _no_file) -> Iterator[StoredInstance]:
+        """All instances below what matches, read like `find`; of each study in the order of series
+        and instance numbers."""
+        return select.select(self._database, query, match_file)
+
+    def statistics(self) -> Statistics:
+        """The archive in figures; reads every row."""
+        with self._database.reading() as connection:
+            return statistics.statistics(connection)
 
     def remove(self, sop_instance_uids: Sequence[str]) -> list[Pending]:
         """Rows go, with parents that are empty then. The files are to be removed next, and each

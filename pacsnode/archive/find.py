@@ -1,0 +1,188 @@
+"""What the index finds, as answers to a query (PS3.4 C.4.1.1.3.2): the keys asked for, with values
+as received. Attributes that are in no column are read from the instance's file."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+from pydicom import DataElement, Dataset
+
+from pacsnode.dicom.character_set import best_character_set
+from pacsnode.dicom.encode import element_of, read_dataset, text_element
+from pacsnode.dicom.instance import RequestAttributes, StoredInstance
+from pacsnode.dicom.json import dataset_from_json
+from pacsnode.dicom.level import COLUMNS, COMPUTED, OF_THE_ANSWER, REQUEST_ATTRIBUTES, Level
+from pacsnode.dicom.match import matches
+from pacsnode.dicom.query import Key, Query
+from pacsnode.dicom.values import plain_values
+from pacsnode.errors import InstanceDamaged, InstanceMissing, UnreadableDataset
+from pacsnode.index import Index, Match
+from pacsnode.storage import Storage
+
+log = logging.getLogger(__name__)
+
+_LEVEL = "QueryRetrieveLevel"
+_CHARACTER_SET = "SpecificCharacterSet"
+_REQUEST_ATTRIBUTES = "RequestAttributesSequence"
+_COMPUTED = frozenset({*OF_THE_ANSWER, *(key for level in Level for key in COMPUTED[level])})
+_IN_INDEX = _COMPUTED | {keyword for level in Level for keyword in COLUMNS[level]}
+
+Attributes = Mapping[str, Any]
+
+
+def find(storage: Storage, index: Index, query: Query, *, ae_title: str) -> Iterator[Dataset]:
+    """One Dataset for each match. `ae_title` is what RetrieveAETitle answers. Raises IndexFailure
+    or StorageError."""
+    answers = _Answers(storage, query, ae_title)
+    for match in index.find(query, partial(_file_meets, storage)):
+        yield answers.dataset(match)
+
+
+def select(storage: Storage, index: Index, query: Query) -> Iterator[StoredInstance]:
+    """All instances below what matches. Raises IndexFailure or StorageError."""
+    return index.select(query, partial(_file_meets, storage))
+
+
+class _Answers:
+    """Makes the answers to one query."""
+
+    def __init__(self, storage: Storage, query: Query, ae_title: str) -> None:
+        self._storage = storage
+        self._query = query
+        self._ae_title = ae_title
+        self._keys = [key for key in query.returned if key.keyword not in (_LEVEL, _CHARACTER_SET)]
+        asked = {key.keyword for key in self._keys}
+        self._unique = [
+            level.unique_key
+            for level in query.model.levels
+            if level <= query.level and level.unique_key not in asked
+        ]
+        self._in_file = [
+            key
+            for key in self._keys
+            if query.level == key.level == Level.IMAGE and key.keyword not in _IN_INDEX
+        ]
+        # Rows of one study come one after the other, with the same text.
+        self._parsed: dict[Level, tuple[str, Attributes]] = {}
+
+    def dataset(self, match: Match) -> Dataset:
+        answer = Dataset()
+        header = self._header(match)
+        for key in self._keys:
+            answer.add(self._element(match, key, header))
+        for keyword in self._unique:
+            answer.add(text_element(keyword, _split(match.values[keyword])))
+        answer.add(text_element(_LEVEL, (self._query.level.word,)))
+        terms = best_character_set(_texts(answer), self._query.character_set)
+        if terms:
+            answer.add(text_element(_CHARACTER_SET, terms))
+        return answer
+
+    def _header(self, match: Match) -> Dataset:
+        """What is asked for and in no column. A file that cannot be read has none of it: the match
+        is one all the same."""
+        if not self._in_file or match.stored is None:
+            return Dataset()
+        return _read(self._storage, match.stored, self._in_file)
+
+    def _element(self, match: Match, key: Key, header: Dataset) -> DataElement:
+        """The key's attribute as this match has it; empty where it belongs to a level below."""
+        if key.keyword == "RetrieveAETitle":
+            return text_element(key.keyword, (self._ae_title,))
+        if key.keyword in _COMPUTED:
+            return text_element(key.keyword, match.computed.get(key.keyword, ()))
+        if key.level > match.level:
+            return _empty(key)
+        if key.keyword == _REQUEST_ATTRIBUTES:
+            items = [_item(key, attributes) for attributes in match.request_attributes]
+            return element_of(key.tag, "SQ", items)
+        if key.keyword in match.values:
+            return text_element(key.keyword, _split(match.values[key.keyword]))
+        if key.tag in header:
+            return _narrowed(header[key.tag], key)
+        name = f"{key.tag:08X}"
+        attribute = self._attributes(match, key.level).get(name)
+        if attribute is None:
+            return _empty(key)
+        return _narrowed(dataset_from_json({name: attribute})[key.tag], key)
+
+    def _attributes(self, match: Match, level: Level) -> Attributes:
+        text = match.others.get(level, "")
+        known, attributes = self._parsed.get(level, ("", {}))
+        if text != known:
+            attributes = json.loads(text)
+            self._parsed[level] = (text, attributes)
+        return attributes
+
+
+def _split(text: str) -> list[str]:
+    return text.split("\\") if text else []
+
+
+def _empty(key: Key) -> DataElement:
+    return element_of(key.tag, key.vr, ())
+
+
+def _item(key: Key, attributes: RequestAttributes) -> Dataset:
+    """An item with what was asked for of it; with all that is known where nothing was named."""
+    known = dict(zip(REQUEST_ATTRIBUTES, attributes, strict=True))
+    item = Dataset()
+    for inner in key.items:
+        value = known.get(inner.keyword, "")
+        item.add(element_of(inner.tag, inner.vr, (value,) if value else ()))
+    if not key.items:
+        for keyword, value in known.items():
+            item.add(text_element(keyword, (value,) if value else ()))
+    return item
+
+
+def _narrowed(element: DataElement, key: Key) -> DataElement:
+    """Of a sequence, what was asked for of its items (PS3.4 C.2.2.2.6)."""
+    if element.VR != "SQ" or not key.items:
+        return element
+    items = []
+    for item in element.value or ():
+        narrowed = Dataset()
+        for inner in key.items:
+            narrowed.add(_narrowed(item[inner.tag], inner) if inner.tag in item else _empty(inner))
+        items.append(narrowed)
+    return element_of(key.tag, "SQ", items)
+
+
+def _texts(dataset: Dataset) -> Iterator[str]:
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value or ():
+                yield from _texts(item)
+        else:
+            yield from (value for value in plain_values(element) if isinstance(value, str))
+
+
+def _read(storage: Storage, stored: StoredInstance, keys: Sequence[Key]) -> Dataset:
+    """The elements that `keys` name, of an instance's file; none where that cannot be read."""
+    wanted = {key.tag for key in keys}
+    try:
+        opened = storage.open(stored.uids)
+        with closing(opened.file) as file:
+            return read_dataset(file, stored.transfer_syntax_uid, wanted)
+    except (InstanceMissing, InstanceDamaged, UnreadableDataset) as error:
+        log.warning("%s cannot be asked for attributes: %s", stored.uids.sop_instance_uid, error)
+        return Dataset()
+
+
+def _file_meets(storage: Storage, stored: StoredInstance, keys: Sequence[Key]) -> bool:
+    header = _read(storage, stored, keys)
+    return all(_meets(header, key) for key in keys)
+
+
+def _meets(dataset: Dataset, key: Key) -> bool:
+    element = dataset.get(key.tag)
+    if element is None:
+        return matches(key, ())
+    if element.VR != "SQ":
+        return matches(key, [str(value) for value in plain_values(element)])
+    wanted = [inner for inner in key.items if not inner.is_universal]
+    return any(all(_meets(item, inner) for inner in wanted) for item in element.value or ())

@@ -1,0 +1,60 @@
+"""C-FIND (PS3.4 C.4.1): a query in, an answer for each match, a final one."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from pacsnode.dicom import status
+from pacsnode.dicom.message import Answer, FindRequest
+from pacsnode.dicom.query import Model, parse_query
+from pacsnode.errors import DicomError, IndexFailure, InvalidQuery, PacsnodeError, StorageError
+from pacsnode.scp.failure import Table, failure
+
+if TYPE_CHECKING:
+    from pacsnode.archive import Archive
+
+STATUS: Table = {
+    InvalidQuery: status.DATASET_DOES_NOT_MATCH,
+    DicomError: status.CANNOT_UNDERSTAND,
+    StorageError: status.OUT_OF_RESOURCES,
+    IndexFailure: status.OUT_OF_RESOURCES,
+}
+
+MODELS = {
+    "1.2.840.10008.5.1.4.1.2.1.1": Model.PATIENT_ROOT,
+    "1.2.840.10008.5.1.4.1.2.2.1": Model.STUDY_ROOT,
+    "1.2.840.10008.5.1.4.1.2.3.1": Model.PATIENT_STUDY_ONLY,
+}
+
+
+def find(
+    request: FindRequest, archive: "Archive", default_character_set: str | None = None
+) -> Iterator[Answer]:
+    """FF00 for each match (FF01 where a key had to be ignored), then 0000; FE00 where the caller
+    cancelled. Between two answers a C-CANCEL is looked for."""
+    try:
+        yield from _answers(request, archive, default_character_set)
+    except PacsnodeError as error:
+        yield failure(error, STATUS)
+
+
+def _answers(
+    request: FindRequest, archive: "Archive", default_character_set: str | None
+) -> Iterator[Answer]:
+    from pacsnode.dicom.encode import encode_dataset
+
+    transfer_syntax = request.context.transfer_syntax
+    query = parse_query(
+        request.identifier,
+        transfer_syntax,
+        MODELS[request.context.abstract_syntax],
+        default_character_set=default_character_set,
+    )
+    pending = status.PENDING_KEYS_IGNORED if query.ignored else status.PENDING
+    with closing(archive.find(query, ae_title=archive.ae_title)) as datasets:
+        for dataset in datasets:
+            if request.cancelled():
+                yield Answer(status.CANCELLED, "Cancelled by the caller")
+                return
+            yield Answer(pending, identifier=encode_dataset(dataset, transfer_syntax))
+    yield Answer(status.SUCCESS)

@@ -1,0 +1,65 @@
+"""Instances as values, without files: what an index is filled with in tests."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pacsnode.dicom.dictionary import tag_of, vr_of
+from pacsnode.dicom.instance import Instance, InstanceUIDs, RequestAttributes, StoredInstance
+from pacsnode.dicom.level import Level, level_of
+from pacsnode.dicom.query import Key, Model, Query
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+MR = "1.2.840.10008.5.1.4.1.1.4"
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+class Made(NamedTuple):
+    instance: Instance
+    stored: StoredInstance
+
+
+def make(
+    study: str = "1.2.1",
+    series: str = "1.2.1.1",
+    uid: str = "1.2.1.1.1",
+    *,
+    sop_class: str = CT,
+    requests: tuple[tuple[str, str], ...] = (),
+    others: Mapping[Level, str] | None = None,
+    received_at: int = 1_700_000_000_000_000,
+    source: str = "CT1",
+    length: int = 1000,
+    content: str = "",
+    **values: str,
+) -> Made:
+    """An instance; `values` by keyword, several values joined by backslashes."""
+    uids = InstanceUIDs(study, series, uid)
+    split = {keyword: tuple(text.split("\\")) for keyword, text in values.items() if text}
+    split["StudyInstanceUID"] = (study,)
+    split["SeriesInstanceUID"] = (series,)
+    split["SOPInstanceUID"] = (uid,)
+    split["SOPClassUID"] = (sop_class,)
+    instance = Instance(
+        uids=uids,
+        sop_class_uid=sop_class,
+        values=split,
+        request_attributes=tuple(RequestAttributes(*item) for item in requests),
+        others={Level.PATIENT: "{}", Level.STUDY: "{}", Level.SERIES: "{}", **(others or {})},
+    )
+    digest = hashlib.sha256((uid + content + repr(sorted(split.items()))).encode()).digest()
+    stored = StoredInstance(uids, sop_class, EXPLICIT, source, length, digest, received_at)
+    return Made(instance, stored)
+
+
+def key(keyword: str, *values: str, items: tuple[Key, ...] = ()) -> Key:
+    tag = tag_of(keyword)
+    return Key(tag, keyword, vr_of(tag), level_of(keyword), values, items)
+
+
+def query(
+    level: Level, *keys: Key, returned: tuple[str, ...] = (), model: Model | None = None
+) -> Query:
+    """A query with these matching keys, which also asks for the attributes in `returned`."""
+    asked = (*keys, *(key(keyword) for keyword in returned))
+    return Query(level, model or Model.PATIENT_ROOT, keys, asked)
