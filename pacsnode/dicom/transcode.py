@@ -57,6 +57,16 @@ KEEPS_COLOUR_SPACE = frozenset(
     }
 )
 
+COMPRESSED = KEEPS_COLOUR_SPACE | {
+    "1.2.840.10008.1.2.4.50",
+    "1.2.840.10008.1.2.4.51",
+    "1.2.840.10008.1.2.4.90",
+    "1.2.840.10008.1.2.4.91",
+    "1.2.840.10008.1.2.4.201",
+    "1.2.840.10008.1.2.4.202",
+    "1.2.840.10008.1.2.4.203",
+}
+
 # Tried before the others, which pydicom would take first: GDCM is older, and what it gives cannot
 # be put right in place.
 PREFERRED_CODECS = {
@@ -78,17 +88,16 @@ def can_transcode(source_uid: str, target_uid: str) -> bool:
     """Whether there is a way, which single datasets may turn out not to be fit for."""
     if source_uid == target_uid:
         return True
-    return target_uid in ENCODINGS and (source_uid in ENCODINGS or _has_codec(source_uid))
+    if target_uid not in ENCODINGS:
+        return False
+    return source_uid in ENCODINGS or (source_uid in COMPRESSED and _has_codec(source_uid))
 
 
 @cache
 def _has_codec(uid: str) -> bool:
     from pydicom.pixels.decoders.base import get_decoder
 
-    try:
-        return bool(get_decoder(uid).is_available)
-    except NotImplementedError:
-        return False
+    return bool(get_decoder(uid).is_available)
 
 
 def transcode(
