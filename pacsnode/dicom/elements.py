@@ -154,28 +154,28 @@ class Walker:
         self._window = window
         self._form = form
         self._headers = 0
+        self.position = 0  # the end of the last element passed
 
     def walk(
         self, wanted: Container[int] | None = None, stop: int = UNDEFINED, longest: int = 65536
     ) -> Iterator[Element]:
         """The elements in `wanted` (None: all), up to the first tag from `stop` on. Values over
         `longest` bytes are passed over. Raises UnreadableDataset where the bytes make no sense."""
-        position = 0
-        while header := self._header(position, self._form):
+        while header := self._header(self.position, self._form):
             tag, vr, length, value = header
             if stop <= tag and tag >> 16 != _DELIMITERS:
                 return
             if tag >> 16 == _DELIMITERS:  # astray, and without a value
-                position = value
+                self.position = value
                 continue
-            position = value + length if length != UNDEFINED else self.end_of(value, vr)
-            if (wanted is None or tag in wanted) and position - value <= longest:
-                raw = self._window.at(value, position - value)
-                if len(raw) < position - value:
+            end = self.position = value + length if length != UNDEFINED else self.end_of(value, vr)
+            if (wanted is None or tag in wanted) and end - value <= longest:
+                raw = self._window.at(value, end - value)
+                if len(raw) < end - value:
                     raise UnreadableDataset(f"({tag:08X}) is longer than what is left")
                 yield Element(tag, vr, raw, self._form)
-        if self._window.at(position, 1):
-            raise UnreadableDataset(f"half an element at byte {position}")
+        if self._window.at(self.position, 1):
+            raise UnreadableDataset(f"half an element at byte {self.position}")
 
     def _header(self, position: int, form: Form) -> _Header | None:
         self._headers += 1

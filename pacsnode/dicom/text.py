@@ -60,9 +60,8 @@ def _fold_letters(text: str) -> str:
     text = "".join(map(_decomposed, text)).casefold()
     letters: list[str] = []
     for character in unicodedata.normalize("NFD", text.translate(_LETTERS)):
-        if unicodedata.combining(character) not in _ACCENT_CLASSES or (
-            character == _BREVE and letters and letters[-1] in _LETTERS_WITH_BREVE
-        ):
+        is_part_of_letter = character == _BREVE and letters and letters[-1] in _LETTERS_WITH_BREVE
+        if is_part_of_letter or unicodedata.combining(character) not in _ACCENT_CLASSES:
             letters.append(character)
     return unicodedata.normalize("NFC", "".join(letters))
 

@@ -110,7 +110,7 @@ class FileIncoming:
     def seal(self) -> Seal:
         received_at = time.time_ns() // 1000
         seal = Seal(self._hash.digest(), self._length, received_at)
-        offset, fields = part10.seal_fields(*seal)
+        offset, fields = part10.seal_fields(*seal, dataset_offset=self._dataset_offset)
         with folders.step("completing an instance"):
             if os.pwrite(self._descriptor, fields, offset) != len(fields):
                 raise StorageError("completing an instance: written in part")
