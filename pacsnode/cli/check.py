@@ -1,0 +1,99 @@
+"""pacsnode check."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pacsnode.cli.output import complain, say
+from pacsnode.cli.run import Run
+from pacsnode.errors import ConfigurationError, UsageError
+
+if TYPE_CHECKING:
+    from pacsnode.config.model import Configuration, Modality
+
+
+@click.command("check")
+@click.argument("peer", required=False)
+@click.option("--move", is_flag=True, help="Comes in a later version.")
+@click.pass_obj
+def command(run: Run, peer: str | None, move: bool) -> None:
+    """Validate the configuration and say what it means."""
+    if peer is not None or move:
+        raise UsageError("check PEER comes in a later version; echo PEER is there already")
+    configuration = run.configuration
+    if run.path is None:
+        complain("no configuration file: built-in defaults")
+    say(f"configuration: {run.path or 'built-in defaults'}")
+    _say_listen(configuration)
+    _say_storage(configuration)
+    _say_access(configuration)
+    for name, modality in configuration.modalities.items():
+        _say_modality(name, modality, configuration)
+    _check_folder(configuration.data_dir)
+
+
+def _say_listen(configuration: "Configuration") -> None:
+    from pacsnode.node.address import address_text
+
+    listen = configuration.listen
+    say(f"AE title: {configuration.ae_title}")
+    port = "any free port" if listen.port == 0 else ""
+    say(f"address: {address_text(listen.host, listen.port)} {port}".rstrip())
+    say(f"associations: {listen.max_associations} at most")
+    say("TLS: none")
+
+
+def _say_storage(configuration: "Configuration") -> None:
+    storage = configuration.storage
+    say(f"storage: files in {configuration.data_dir / 'instances'}")
+    durable = "when it is on stable storage" if storage.fsync else "before it is on stable storage"
+    say(f"  a C-STORE is answered {durable}")
+    say(f"  refused below {storage.min_free:,} bytes of free space")
+    say(f"  an instance that is here already with other bytes: {storage.on_duplicate}")
+    say(f"index: SQLite in {configuration.data_dir}")
+
+
+def _say_access(configuration: "Configuration") -> None:
+    access = configuration.access
+    say(f"unknown callers: {_services(access.unknown_callers)}")
+    if access.check_called_ae_title:
+        say(f"  must call the node {configuration.ae_title}")
+    if access.check_host:
+        say("  so is a modality that calls from another host")
+
+
+def _say_modality(name: str, modality: "Modality", configuration: "Configuration") -> None:
+    from pacsnode.node.address import address_text
+
+    say(f"modality {name}: {modality.ae_title} at {address_text(modality.host, modality.port)}")
+    say(f"  may: {_services(modality.allow)}")
+    say(f"  is called by {modality.calling_ae_title or configuration.ae_title}")
+    if modality.character_set:
+        say(f"  undeclared text is taken for {modality.character_set}")
+    if modality.transfer_syntaxes:
+        say(f"  is sent only {', '.join(modality.transfer_syntaxes)}")
+    if modality.max_associations:
+        say(f"  may open {modality.max_associations} associations at once")
+
+
+def _services(services: frozenset[str]) -> str:
+    from pacsnode.config.model import SERVICES
+
+    if services == SERVICES:
+        return "everything"
+    order = ("echo", "store", "find", "move", "get", "commit")
+    return ", ".join(service for service in order if service in services) or "nothing"
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises ConfigurationError where the node could not work in `folder`."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigurationError(
+            f"data_dir: {folder}: {nearest} is not a folder that this user may write to"
+        )
+    made = "" if nearest == folder else " (will be made)"
+    say(f"data folder: {folder}{made}, {shutil.disk_usage(nearest).free:,} bytes free")

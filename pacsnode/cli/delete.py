@@ -1,0 +1,41 @@
+"""pacsnode delete."""
+
+import click
+
+from pacsnode.cli import options
+from pacsnode.cli.output import say
+from pacsnode.cli.run import Run
+
+
+@click.command("delete")
+@options.level
+@options.keys
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+@click.pass_obj
+def command(run: Run, level_name: str, keys: tuple[str, ...], yes: bool) -> int:
+    """Remove what matches from index and storage, for good.
+
+    Example: pacsnode delete -L study -k StudyInstanceUID=1.2.3
+    """
+    from pacsnode.cli.progress import bar
+    from pacsnode.node.build import build_archive
+
+    options.require_values(keys)
+    query = options.local_query(level_name, keys)
+    with build_archive(run.existing()) as archive:
+        total, studies = 0, set()
+        for stored in archive.select(query):
+            total += 1
+            studies.add(stored.uids.study_instance_uid)
+        if not total:
+            say("nothing matches")
+            return 0
+        question = f"Delete {total} instances of {len(studies)} studies for good?"
+        if not yes and not click.confirm(question, err=True):
+            say("nothing deleted")
+            return 1
+        with bar() as shown:
+            shown.expect(total)
+            deleted = archive.delete(query, shown.at)
+    say(f"{deleted} instances deleted")
+    return 0

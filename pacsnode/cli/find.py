@@ -1,0 +1,45 @@
+"""pacsnode find."""
+
+from contextlib import closing
+
+import click
+
+from pacsnode.cli import options
+from pacsnode.cli.output import complain, show_datasets
+from pacsnode.cli.run import Run
+
+
+@click.command("find")
+@options.peer
+@options.level
+@options.keys
+@options.form
+@options.root
+@options.aet
+@click.pass_obj
+def command(
+    run: Run,
+    peer: str,
+    level_name: str,
+    keys: tuple[str, ...],
+    form: str,
+    root: str | None,
+    aet: str | None,
+) -> None:
+    """Ask PEER what it has (C-FIND).
+
+    Example: pacsnode find ARCHIVE -L study -k PatientName='DOE*' -k StudyDate=20240101-
+    """
+    from pacsnode.cli.columns import RETURNED, columns
+    from pacsnode.node.build import build_connect
+    from pacsnode.scu.find import find
+
+    target = options.resolve_peer(run, peer, aet)
+    level = options.level_of(level_name)
+    model = options.model_of(level_name, root)
+    asked = options.tags_of(level_name, keys)
+    identifier = options.identifier_of(level_name, keys, RETURNED[level])
+    with closing(find(build_connect(run.configuration), target, model, identifier)) as answers:
+        count = show_datasets(answers, columns(level, asked), form)
+    if not count:
+        complain("no match")

@@ -1,0 +1,73 @@
+"""pacsnode ls."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from pacsnode.cli import options
+from pacsnode.cli.output import show_datasets
+from pacsnode.cli.run import Run
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from pacsnode.dicom.instance import InstanceUIDs
+
+NOTED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "DateTime", "TextValue")
+
+
+@click.command("ls")
+@options.level
+@options.keys
+@options.form
+@click.option("--flagged", is_flag=True, help="What the node found odd, instead.")
+@click.option("--conflicts", is_flag=True, help="Instances that were set aside, instead.")
+@click.pass_obj
+def command(
+    run: Run, level_name: str, keys: tuple[str, ...], form: str, flagged: bool, conflicts: bool
+) -> None:
+    """List what the node itself has."""
+    from pacsnode.cli.columns import RETURNED, columns
+    from pacsnode.node.build import build_archive
+
+    if ((flagged or conflicts) and keys) or (flagged and conflicts):
+        raise click.UsageError("--flagged and --conflicts stand alone")
+    level = options.level_of(level_name)
+    with build_archive(run.existing()) as archive:
+        if flagged:
+            noted = ((flag.uids, flag.noted_at, flag.text) for flag in archive.flags())
+            show_datasets(_notes(noted), _tags(), form)
+            return
+        if conflicts:
+            noted = (
+                (one.uids, one.received_at, f"{one.name} from {one.source_ae_title}")
+                for one in archive.conflicts()
+            )
+            show_datasets(_notes(noted), _tags(), form)
+            return
+        query = options.local_query(level_name, [*keys, *RETURNED[level]])
+        asked = options.tags_of(level_name, keys)
+        show_datasets(archive.find(query), columns(level, asked), form)
+
+
+def _tags() -> list[int]:
+    from pydicom.datadict import tag_for_keyword
+
+    return [tag for tag in map(tag_for_keyword, NOTED) if tag is not None]
+
+
+def _notes(noted: "Iterable[tuple[InstanceUIDs, int, str]]") -> "Iterator[Dataset]":
+    """Notes as datasets, so that they can be had in every format."""
+    from pydicom import Dataset
+
+    from pacsnode.dicom.encode import text_element
+
+    for uids, microseconds, text in noted:
+        moment = datetime.fromtimestamp(microseconds / 1e6, UTC)
+        values = (*uids, moment.strftime("%Y%m%d%H%M%S.%f+0000"), text)
+        dataset = Dataset()
+        for keyword, value in zip(NOTED, values, strict=True):
+            dataset.add(text_element(keyword, (value,) if value else ()))
+        yield dataset

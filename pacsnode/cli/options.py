@@ -1,0 +1,105 @@
+"""Arguments and options that several commands have, and what their values stand for."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pacsnode.cli.output import FORMATS
+from pacsnode.cli.run import Run
+from pacsnode.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from pacsnode.dicom.level import Level
+    from pacsnode.dicom.message import Peer
+    from pacsnode.dicom.query import Model, Query
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+peer = click.argument("peer")
+aet = click.option("--aet", metavar="AE", help="Calling AE title. Default: the node's own.")
+level = click.option(
+    "-L",
+    "--level",
+    "level_name",
+    type=click.Choice(["patient", "study", "series", "image"], case_sensitive=False),
+    default="study",
+    show_default=True,
+    help="Query/retrieve level.",
+)
+keys = click.option(
+    "-k",
+    "--key",
+    "keys",
+    metavar="KEY[=VALUE]",
+    multiple=True,
+    help="A keyword (PatientID) or tag (0010,0020) to match, or without value to return. "
+    "May be repeated.",
+)
+form = click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="How results are printed.",
+)
+root = click.option(
+    "--root",
+    type=click.Choice(["patient", "study"]),
+    help="Information model. Default: patient for the patient level, else study.",
+)
+paths = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+
+
+def level_of(name: str) -> "Level":
+    from pacsnode.dicom.level import Level
+
+    return Level[name.upper()]
+
+
+def resolve_peer(run: Run, text: str, aet: str | None) -> "Peer":
+    """Raises UsageError."""
+    from pacsnode.scu.peer import resolve
+
+    configuration = run.configuration
+    return resolve(text, configuration.modalities, configuration.ae_title, aet=aet)
+
+
+def model_of(name: str, root: str | None) -> "Model":
+    """Raises UsageError."""
+    from pacsnode.scu.models import model_of as choose
+
+    return choose(level_of(name), root)
+
+
+def identifier_of(name: str, keys: Sequence[str], returned: Sequence[str] = ()) -> "Dataset":
+    """The identifier that `keys` describe, which also asks for `returned`. Raises UsageError."""
+    from pacsnode.dicom.keys import identifier
+
+    return identifier(level_of(name), [*keys, *returned])
+
+
+def local_query(name: str, keys: Sequence[str]) -> "Query":
+    """A query of the node's own index. Raises UsageError or InvalidQuery."""
+    from pacsnode.dicom.query import Model, query_from_keys
+
+    return query_from_keys(level_of(name), Model.PATIENT_ROOT, keys)
+
+
+def tags_of(name: str, keys: Sequence[str]) -> list[int]:
+    """What `keys` ask for. Raises UsageError."""
+    return [
+        int(element.tag)
+        for element in identifier_of(name, keys)
+        if element.keyword not in ("QueryRetrieveLevel", "SpecificCharacterSet")
+    ]
+
+
+def require_values(keys: Sequence[str]) -> None:
+    """What moves or removes instances wants to be told which. Raises UsageError."""
+    if not any(key.partition("=")[2].strip("* ") for key in keys):
+        raise UsageError("which ones? At least one -k KEY=VALUE is needed")

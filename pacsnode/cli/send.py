@@ -1,0 +1,148 @@
+"""pacsnode send."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
+
+import click
+
+from pacsnode.cli import options
+from pacsnode.cli.output import complain, say
+from pacsnode.cli.run import Run
+from pacsnode.errors import (
+    AssociationLost,
+    AssociationRejected,
+    NetworkError,
+    PeerTimeout,
+    PeerUnreachable,
+)
+
+if TYPE_CHECKING:
+    from pacsnode.archive import Archive
+    from pacsnode.dicom.message import Peer
+    from pacsnode.scu.store import Outcome, Sendable
+
+
+@click.command("send")
+@options.peer
+@options.paths
+@click.option("--study", "studies", metavar="UID", multiple=True, help="Send a study of our own.")
+@click.option("--series", metavar="UID", multiple=True, help="Send a series of our own.")
+@click.option("--instance", "instances", metavar="UID", multiple=True, help="Send one instance.")
+@options.aet
+@click.pass_obj
+def command(
+    run: Run,
+    peer: str,
+    paths: tuple[Path, ...],
+    studies: tuple[str, ...],
+    series: tuple[str, ...],
+    instances: tuple[str, ...],
+    aet: str | None,
+) -> int:
+    """Send files and folders, or what the node has itself, to PEER (C-STORE).
+
+    Files that are no DICOM are named and skipped. Compressed instances that PEER does not take are
+    sent decompressed.
+    """
+    wanted = {"study": studies, "series": series, "image": instances}
+    if bool(paths) == any(wanted.values()):
+        raise click.UsageError("what? Either PATHs, or --study, --series or --instance UIDs")
+    target = options.resolve_peer(run, peer, aet)
+    if paths:
+        return _send_files(run, target, paths)
+    return _send_own(run, target, wanted)
+
+
+def _send_files(run: Run, target: "Peer", paths: Sequence[Path]) -> int:
+    from pacsnode.cli.progress import bar, count_files
+    from pacsnode.cli.sources import Files
+
+    files = Files(paths)
+    sending = Sending()
+    with bar() as shown:
+        count_files(paths, shown)
+        for done in sending.run(run, target, files):
+            shown.at(done + files.skipped + files.failed)
+    say(f"{sending}, {files.skipped} skipped")
+    return 0 if sending.is_whole and not files.failed else 1
+
+
+def _send_own(run: Run, target: "Peer", wanted: dict[str, tuple[str, ...]]) -> int:
+    from pacsnode.cli.progress import bar
+    from pacsnode.node.build import build_archive
+
+    sending = Sending()
+    with ExitStack() as stack:
+        archive = stack.enter_context(build_archive(run.configuration))
+        shown = stack.enter_context(bar())
+        if shown.is_shown:
+            shown.expect(sum(1 for _ in _own(archive, wanted)))
+        for done in sending.run(run, target, _own(archive, wanted)):
+            shown.at(done)
+    say(str(sending))
+    return 0 if sending.is_whole else 1
+
+
+def _own(archive: "Archive", wanted: dict[str, tuple[str, ...]]) -> "Iterator[Sendable]":
+    from pacsnode.scp.retrieve import ArchivedInstance
+
+    for name, uids in wanted.items():
+        if not uids:
+            continue
+        unique_key = options.level_of(name).unique_key
+        query = options.local_query(name, [f"{unique_key}={uid}" for uid in uids])
+        for stored in archive.select(query):
+            yield ArchivedInstance(archive, stored)
+
+
+class Sending:
+    """Counts what becomes of instances and names those that fail."""
+
+    def __init__(self) -> None:
+        self._sent = self._warned = self._failed = 0
+
+    def run(self, run: Run, target: "Peer", sendables: "Iterable[Sendable]") -> Iterator[int]:
+        """Send; yields how many have been dealt with. Raises NetworkError where the peer cannot be
+        had at all."""
+        from pacsnode.node.build import build_connect
+        from pacsnode.scu.store import send
+
+        connect = build_connect(run.configuration)
+        with closing(send(connect, target, sendables)) as outcomes:
+            for outcome in outcomes:
+                self._take(outcome)
+                yield self._sent + self._warned + self._failed
+
+    def _take(self, outcome: "Outcome") -> None:
+        if outcome.is_success:
+            self._sent += 1
+            return
+        if not (self._sent or self._warned or self._failed) and _is_no_peer(outcome.error):
+            raise outcome.error
+        complain(f"{_name(outcome.sendable)}: {outcome.text}")
+        if outcome.is_warning:
+            self._warned += 1
+        else:
+            self._failed += 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there was something to send, and all of it has arrived."""
+        return not self._failed and bool(self._sent or self._warned)
+
+    def __str__(self) -> str:
+        return f"{self._sent} sent, {self._warned} with warning, {self._failed} failed"
+
+
+def _is_no_peer(error: object) -> TypeGuard[NetworkError]:
+    """Whether it fails for everything that might be sent."""
+    if isinstance(error, PeerUnreachable | AssociationRejected):
+        return True
+    return isinstance(error, AssociationLost | PeerTimeout) and error.step == "association"
+
+
+def _name(sendable: "Sendable") -> str:
+    path = getattr(sendable, "path", None)
+    return str(path or sendable.sop_instance_uid)

@@ -1,0 +1,135 @@
+"""Configuration to parts: the only file that knows every room."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pacsnode.config.model import Configuration, Modality
+
+if TYPE_CHECKING:
+    from pacsnode.archive import Archive
+    from pacsnode.dicom.message import Connect
+    from pacsnode.net.listener import Listener
+    from pacsnode.scp import Settings
+
+# What a running node takes over from a changed file; everything else takes a restart.
+RELOADED = ("access", "modalities", "log")
+
+
+def build_archive(configuration: Configuration, *, serving: bool = False) -> "Archive":
+    """The archive of the configuration, for the node or for a command beside it. Raises
+    ConfigurationError or IndexFailure."""
+    from pacsnode.archive import OnDuplicate, Policy, open_archive
+
+    policy = Policy(
+        ae_title=configuration.ae_title,
+        on_duplicate=OnDuplicate(configuration.storage.on_duplicate),
+        min_free=configuration.storage.min_free,
+        character_sets=character_sets(configuration.modalities),
+    )
+    return open_archive(
+        configuration.data_dir, policy, fsync=configuration.storage.fsync, serving=serving
+    )
+
+
+def build_connect(configuration: Configuration) -> "Connect":
+    """How requests of ours get their associations."""
+    from pacsnode import net
+
+    return partial(
+        net.connect, timeouts=configuration.timeouts, max_pdu=configuration.listen.max_pdu
+    )
+
+
+def character_sets(modalities: Mapping[str, Modality]) -> dict[str, str]:
+    """Those assumed where datasets declare none, by the AE title that they come from."""
+    return {
+        modality.ae_title: modality.character_set
+        for modality in modalities.values()
+        if modality.character_set is not None
+    }
+
+
+class Node:
+    """The parts of a running node, in the order in which they start and, backwards, stop."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        """Locks the data folder, recovers, opens the index and binds the address. Raises
+        ConfigurationError or IndexFailure."""
+        from pacsnode import net
+        from pacsnode.scp import Access, Dispatcher
+
+        self.configuration = configuration
+        self._archive = build_archive(configuration, serving=True)
+        try:
+            self._access: Access = Access(_settings(configuration))
+            dispatcher = Dispatcher(
+                self._archive,
+                self._access,
+                build_connect(configuration),
+                spool_folder=str(configuration.data_dir),
+            )
+            self._listener: Listener = net.listen(
+                dispatcher,
+                ae_title=configuration.ae_title,
+                settings=configuration.listen,
+                timeouts=configuration.timeouts,
+            )
+        except BaseException:
+            self._archive.close()
+            raise
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self._listener.address
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether associations are still taken."""
+        return self._listener.is_alive
+
+    def start(self) -> None:
+        """Take associations from now on."""
+        self._listener.start()
+
+    def reconfigure(self, changed: Configuration) -> list[str]:
+        """Take over what can be taken over, for new associations; returns the keys that changed
+        and take a restart."""
+        waiting = changed_keys(self.configuration, changed)
+        self.configuration = self.configuration.model_copy(
+            update={name: getattr(changed, name) for name in RELOADED}
+        )
+        self._access.configure(_settings(self.configuration))
+        return waiting
+
+    def stop(self, grace: float) -> None:
+        """No new associations; C-STOREs under way get `grace` seconds, the rest is aborted."""
+        try:
+            self._listener.stop(grace)
+        finally:
+            self._archive.close()
+
+
+def _settings(configuration: Configuration) -> "Settings":
+    from pacsnode.scp import Settings
+
+    return Settings(
+        ae_title=configuration.ae_title,
+        rules=configuration.access,
+        modalities=configuration.modalities,
+        max_associations=configuration.listen.max_associations,
+    )
+
+
+def changed_keys(running: Configuration, changed: Configuration) -> list[str]:
+    """Key paths that differ and take a restart."""
+    before, after = running.model_dump(), changed.model_dump()
+    paths: list[str] = []
+    for name in before:
+        if name in RELOADED or before[name] == after[name]:
+            continue
+        if not isinstance(before[name], dict):
+            paths.append(name)
+            continue
+        paths += [f"{name}.{key}" for key in before[name] if before[name][key] != after[name][key]]
+    return paths

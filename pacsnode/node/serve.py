@@ -1,0 +1,122 @@
+"""One process: listen, say so, reload on SIGHUP, stop on SIGTERM and SIGINT, and keep systemd
+informed."""
+
+import logging
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from pacsnode import __version__, log
+from pacsnode.config.load import load
+from pacsnode.config.model import Configuration
+from pacsnode.errors import ConfigurationError
+from pacsnode.node.address import address_text
+from pacsnode.node.build import Node
+
+logger = logging.getLogger(__name__)
+
+GRACE = 10.0  # seconds that C-STOREs under way get to finish
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+Notify = Callable[[str], None]
+
+
+def serve(
+    path: Path | None,
+    configuration: Configuration,
+    announce: Callable[[str], None],
+    watchdog: float | None = None,
+) -> None:
+    """Run the node until SIGTERM or SIGINT. `announce` gets the ready line; `watchdog` is how many
+    seconds the service manager waits for a sign of life. Raises ConfigurationError where the node
+    cannot start."""
+    log.configure(configuration.log.level, configuration.log.format)
+    threading.excepthook = _log_thread_fault
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    # Until now a signal ends the start; from here on it only waits its turn.
+    node = Node(configuration)
+    for number in HANDLED:
+        signal.signal(number, _put_into(signals))
+    notify = _notifier()
+    node.start()
+    logger.info(
+        "pacsnode %s: %s listens on %s, configuration %s, data folder %s",
+        __version__,
+        configuration.ae_title,
+        address_text(*node.address),
+        path or "built-in",
+        configuration.data_dir,
+    )
+    announce(f"ready {configuration.ae_title} {address_text(*node.address)}")
+    notify("READY=1")
+    reason = signal.Signals(_watch(node, path, signals, notify, watchdog))
+    logger.info("%s: stopping", reason.name)
+    notify("STOPPING=1")
+    node.stop(GRACE)
+    logger.info("stopped")
+
+
+def _watch(
+    node: Node,
+    path: Path | None,
+    signals: "queue.SimpleQueue[int]",
+    notify: Notify,
+    watchdog: float | None,
+) -> int:
+    """Reload and give signs of life, at half of the `watchdog` time, until a signal says stop."""
+    interval = watchdog / 2 if watchdog else None
+    while True:
+        try:
+            number = signals.get(timeout=interval)
+        except queue.Empty:
+            if node.is_healthy:
+                notify("WATCHDOG=1")
+            continue
+        if number != signal.SIGHUP:
+            return number
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        reload(node, path)
+        notify("READY=1")
+
+
+def reload(node: Node, path: Path | None) -> None:
+    """Take over the changed file for new associations; a broken one changes nothing."""
+    if path is None:
+        logger.warning("SIGHUP: there is no configuration file to read again")
+        return
+    try:
+        changed = load(path)
+    except ConfigurationError as error:
+        for fault in error.faults:
+            logger.error("not reloaded: %s", fault)  # noqa: TRY400 the fault says it all
+        return
+    waiting = node.reconfigure(changed)
+    log.configure(changed.log.level, changed.log.format)
+    logger.info("%s reloaded: access, modalities, log", path)
+    if waiting:
+        logger.warning("changed, but only a restart takes it over: %s", ", ".join(waiting))
+
+
+def _put_into(
+    signals: "queue.SimpleQueue[int]",
+) -> Callable[[int, FrameType | None], None]:
+    # SimpleQueue.put may be called while the interrupted code is inside its get.
+    return lambda number, frame: signals.put(number)
+
+
+def _notifier() -> Notify:
+    """Tells systemd, where it is the one that started this process."""
+    import sdnotify
+
+    notifier = sdnotify.SystemdNotifier()
+    return lambda state: notifier.notify(state)
+
+
+def _log_thread_fault(fault: threading.ExceptHookArgs) -> None:
+    name = fault.thread.name if fault.thread else "a thread"
+    if fault.exc_value is not None:
+        logger.error("%s ended by a fault", name, exc_info=fault.exc_value)
