@@ -1,9 +1,23 @@
 """An identifier (PS3.4 C.4) as a Query: which keys narrow, return, are ignored."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from io import BytesIO
 
-from pacsnode.dicom.level import Level
+from pacsnode.dicom import dictionary
+from pacsnode.dicom.character_set import CharacterSet, character_set_of_text
+from pacsnode.dicom.elements import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    Element,
+    Walker,
+    forms_of,
+    items_of,
+    open_window,
+)
+from pacsnode.dicom.level import COLUMNS, COMPUTED, OF_THE_ANSWER, UNIQUE_KEYS, Level, level_of
+from pacsnode.dicom.values import SPECIFIC_CHARACTER_SET, characters_of, texts_of, vr_in_use
+from pacsnode.errors import InvalidQuery, UnreadableDataset, UnreadableIdentifier
 
 
 class Model(Enum):
@@ -42,7 +56,8 @@ class Key:
 @dataclass(frozen=True, slots=True)
 class Query:
     """A query at one level. `matching` narrows, in the order of the identifier; `returned` holds
-    every key asked for; `ignored` those that could not be matched (the answers are then FF01)."""
+    every key that an answer of this level can hold; `ignored` those that none can, or whose value
+    narrowed nothing (the answers are then FF01)."""
 
     level: Level
     model: Model
@@ -54,3 +69,146 @@ class Query:
     def key(self, keyword: str) -> Key | None:
         """The matching key of this keyword."""
         return next((key for key in self.matching if key.keyword == keyword), None)
+
+
+# What a query says about itself rather than about what it looks for (PS3.4 C.4.1.1.3).
+_NO_KEYS = frozenset({"SpecificCharacterSet", "TimezoneOffsetFromUTC", "QueryRetrieveLevel"}) | {
+    "QueryRetrieveView",
+    "DataSetTrailingPadding",
+}
+_QUERY_RETRIEVE_LEVEL = 0x00080052
+_UNIQUE = frozenset(UNIQUE_KEYS.values())
+_UIDS = frozenset({"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"})
+_NOT_MATCHED = frozenset(OF_THE_ANSWER) | {
+    keyword for keywords in COMPUTED.values() for keyword in keywords
+} - {"ModalitiesInStudy"}
+_MAX_DEPTH = 8
+_MAX_TEXT = 4096  # what patterns cost grows with their length
+_LONGEST = 16 * 1024 * 1024
+
+
+def parse_query(
+    identifier: bytes,
+    transfer_syntax_uid: str,
+    model: Model,
+    *,
+    retrieve: bool = False,
+    default_character_set: str | None = None,
+) -> Query:
+    """The query that an identifier asks. Raises UnreadableIdentifier; InvalidQuery where level or
+    keys are not what the model allows, and for a retrieve also where nothing definite is asked for
+    or a key with a value cannot be matched."""
+    elements = _elements(identifier, transfer_syntax_uid)
+    characters = characters_of(elements, character_set_of_text(default_character_set))
+    level = _level(elements, model, characters)
+    keys = tuple(
+        _key(element, characters, level)
+        for element in elements
+        if element.tag & 0xFFFF and element.tag >> 16 > 7
+        if dictionary.keyword_of(element.tag) not in _NO_KEYS
+    )
+    query = _sorted(keys, level, model, characters)
+    return _retrieval(query) if retrieve else query
+
+
+def query_from_keys(
+    level: Level, model: Model, keys: Iterable[str], *, retrieve: bool = False
+) -> Query:
+    """The query of keys as they stand on a command line: see keys.identifier. Raises UsageError and
+    InvalidQuery."""
+    from pacsnode.dicom.encode import encode_dataset
+    from pacsnode.dicom.keys import identifier
+
+    encoded = encode_dataset(identifier(level, keys), EXPLICIT_VR_LITTLE_ENDIAN)
+    return parse_query(encoded, EXPLICIT_VR_LITTLE_ENDIAN, model, retrieve=retrieve)
+
+
+def _elements(identifier: bytes, transfer_syntax_uid: str) -> list[Element]:
+    window = open_window(BytesIO(identifier), transfer_syntax_uid)
+    faults: list[UnreadableDataset] = []
+    for form in forms_of(transfer_syntax_uid, window.at(0, 8)):
+        try:
+            return list(Walker(window, form).walk(longest=_LONGEST))
+        except UnreadableDataset as fault:
+            faults.append(fault)
+    raise UnreadableIdentifier(f"the identifier cannot be read: {faults[0]}") from faults[0]
+
+
+def _level(elements: Sequence[Element], model: Model, characters: CharacterSet) -> Level:
+    element = next((one for one in elements if one.tag == _QUERY_RETRIEVE_LEVEL), None)
+    texts = texts_of(element, "CS", characters) if element else ()
+    if not texts:
+        raise InvalidQuery("the Query/Retrieve Level is missing")
+    level = next((level for level in Level if level.word == texts[0]), None)
+    if len(texts) > 1 or level not in model.levels:
+        raise InvalidQuery(f"the Query/Retrieve Level {texts[0][:16]!r} is not of this model")
+    return level
+
+
+def _key(element: Element, characters: CharacterSet, level: Level, depth: int = 0) -> Key:
+    """An element as a key. Those of the answer, and what names a private block, are of the level
+    asked; those in an item, of their sequence's."""
+    keyword = dictionary.keyword_of(element.tag)
+    of_query = keyword in OF_THE_ANSWER or dictionary.is_private_creator(element.tag)
+    if depth == 0 and not of_query:
+        level = level_of(keyword)
+    vr = vr_in_use(element)
+    if vr != "SQ":
+        values = (
+            () if dictionary.is_private_creator(element.tag) else _texts(element, vr, characters)
+        )
+        return Key(element.tag, keyword, vr, level, values)
+    item: tuple[Element, ...] = next(items_of(element), ())
+    if depth >= _MAX_DEPTH:
+        raise UnreadableIdentifier("the identifier has sequences in sequences without end")
+    inside = characters_of(item, characters)
+    items = tuple(
+        _key(inner, inside, level, depth + 1)
+        for inner in item
+        if inner.tag & 0xFFFF and inner.tag != SPECIFIC_CHARACTER_SET
+    )
+    return Key(element.tag, keyword, vr, level, items=items)
+
+
+def _texts(element: Element, vr: str, characters: CharacterSet) -> tuple[str, ...]:
+    """The values to match; an empty one among several asks for nothing."""
+    texts = tuple(text for text in texts_of(element, vr, characters) if text)
+    if vr != "UI" and any(len(text) > _MAX_TEXT for text in texts):
+        raise InvalidQuery(f"({element.tag:08X}) has a value that is longer than any to be found")
+    return texts
+
+
+def _sorted(keys: Sequence[Key], level: Level, model: Model, characters: CharacterSet) -> Query:
+    """Which keys narrow, are answered, cannot be honoured. A computed key with a value is answered,
+    and reported as ignored: its value narrowed nothing."""
+    has_place = any(key.keyword in _UIDS and is_definite(key) for key in keys)
+    matching: list[Key] = []
+    returned: list[Key] = []
+    ignored: list[Key] = []
+    for key in keys:
+        if key.level > level:
+            ignored.append(key)
+            continue
+        returned.append(key)
+        if key.is_universal:
+            continue
+        is_column = key.keyword in COLUMNS[key.level]
+        needs_file = key.level is Level.IMAGE and not is_column
+        can_match = key.keyword not in _NOT_MATCHED and (has_place or not needs_file)
+        (matching if can_match else ignored).append(key)
+    return Query(level, model, tuple(matching), tuple(returned), tuple(ignored), characters.terms)
+
+
+def is_definite(key: Key) -> bool:
+    """Whether the key's values name what is wanted, with no wildcard in them."""
+    return bool(key.values) and not any("*" in value or "?" in value for value in key.values)
+
+
+def _retrieval(query: Query) -> Query:
+    if not any(key.keyword in _UNIQUE and is_definite(key) for key in query.matching):
+        raise InvalidQuery("no unique key says what is to be retrieved")
+    for key in query.ignored:
+        if not key.is_universal:
+            name = key.keyword or f"({key.tag:08X})"
+            raise InvalidQuery(f"{name} cannot narrow a {query.level.word} retrieve")
+    return replace(query, ignored=())

@@ -1,0 +1,92 @@
+"""KEY[=VALUE] as people write it, into elements of an identifier. KEY is a keyword or a tag; a dot
+leads into a sequence: RequestAttributesSequence.ScheduledProcedureStepID=17."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from pacsnode.dicom import dictionary
+from pacsnode.dicom.character_set import SINGLE_VALUE_VRS
+from pacsnode.dicom.level import COLUMNS, COMPUTED, OTHERS, Level
+from pacsnode.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?")
+_LEVEL = "QueryRetrieveLevel"
+
+
+def identifier(level: Level, keys: Iterable[str]) -> Dataset:
+    """The identifier that asks for these keys at a level. A key given twice has both values. Raises
+    UsageError, which names the key."""
+    from pydicom import Dataset
+
+    from pacsnode.dicom.encode import text_element
+
+    dataset = Dataset()
+    dataset.add(text_element(_LEVEL, (level.word,)))
+    for key in keys:
+        name, _, value = key.partition("=")
+        path = [_tag(part, key) for part in re.sub(r"\[0\]", "", name).split(".")]
+        _add(dataset, path, value.strip(), key)
+    return dataset
+
+
+def tags_of(keys: Iterable[str]) -> tuple[int, ...]:
+    """The tags of the outermost attributes that keys name. Raises UsageError."""
+    return tuple(_tag(re.split(r"[.=\[]", key, maxsplit=1)[0], key) for key in keys)
+
+
+def _tag(name: str, key: str) -> int:
+    name = name.strip()
+    if found := _TAG.fullmatch(name):
+        tag = int(found[1] + found[2], 16)
+    else:
+        tag = dictionary.tag_of(name)
+    if not tag:
+        known = [
+            word for table in (COLUMNS, COMPUTED, OTHERS) for row in table.values() for word in row
+        ]
+        near = get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else " (as PatientID or 0010,0020)"
+        raise UsageError(f"{key!r}: {name!r} is neither a keyword nor a tag{hint}")
+    if tag >> 16 < 8 or tag & 0xFFFF == 0:
+        raise UsageError(f"{key!r}: ({name}) cannot be a key")
+    return tag
+
+
+def _add(dataset: Dataset, path: list[int], value: str, key: str) -> None:
+    from pydicom import Dataset
+
+    from pacsnode.dicom.encode import element_of
+
+    tag, *inner = path
+    vr = dictionary.vr_of(tag)
+    if not inner:
+        if vr == "SQ" and value:
+            raise UsageError(
+                f"{key!r}: a sequence has keys of its own: {key.partition('=')[0]}.KEY"
+            )
+        if tag in dataset and (vr == "SQ" or not value):
+            return
+        dataset.add(element_of(tag, vr, _values(dataset, tag, vr, value)))
+        return
+    if vr != "SQ":
+        raise UsageError(f"{key!r}: ({tag >> 16:04X},{tag & 0xFFFF:04X}) is no sequence")
+    if tag not in dataset or not dataset[tag].value:
+        dataset.add(element_of(tag, vr, [Dataset()]))
+    _add(dataset[tag].value[0], inner, value, key)
+
+
+def _values(dataset: Dataset, tag: int, vr: str, value: str) -> list[object]:
+    from pacsnode.dicom.values import BINARY_VRS, plain_values
+
+    if vr in BINARY_VRS:
+        return [value.encode()] if value else []
+    before = list(plain_values(dataset[tag])) if tag in dataset else []
+    added = [value] if vr in SINGLE_VALUE_VRS else value.split("\\")
+    return [*before, *added] if value else before

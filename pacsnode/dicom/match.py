@@ -1,0 +1,221 @@
+"""Attribute matching (PS3.4 C.2.2.2) in plain Python, and the pieces of it that an index turns into
+its own conditions: normal forms, bounds, name patterns. What `matches` says is the truth; an index
+may only select more.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
+
+from pacsnode.dicom.query import Key
+from pacsnode.dicom.text import fold_name, trimmed
+
+# Where `*` and `?` stand for others (PS3.4 C.2.2.2.4). In all other VRs they are themselves, but
+# for the lone `*`, which is universal everywhere.
+WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+
+_LOW, _HIGH = "", "\U0010ffff"
+_DATE = re.compile(r"(\d{4})(\.?)(\d\d)\2(\d\d)")
+_TIME = re.compile(r"(\d\d)(?:(:?)(\d\d)(?:\2(\d\d)(?:\.(\d{1,6}))?)?)?")
+_DATETIME = re.compile(
+    r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{1,6}))?)?)?)?)?)?"
+    r"([+-](?:0\d|1[0-4])[0-5]\d)?"
+)
+_INTEGER = re.compile(r"([+-]?)0*(\d+)")
+_FIRST = ("0000", "01", "01", "00", "00", "00")
+_LAST = ("9999", "12", "31", "23", "59", "59")
+
+
+class Bounds(NamedTuple):
+    """A range of normal forms, both ends included; to be compared as text."""
+
+    low: str
+    high: str
+
+
+class NamePattern(NamedTuple):
+    """A person name to match, folded. For each component group the patterns (`*` and `?` are
+    wildcards) of which one has to fit; none: any group will do. A key of one group (`is_single`)
+    is tried against each group of a name."""
+
+    is_single: bool
+    groups: tuple[tuple[str, ...], ...]
+
+
+def matches(key: Key, values: Sequence[str]) -> bool:
+    """Whether one of an attribute's values meets one of the key's. Universal keys meet all, also an
+    absent attribute. Keys of sequences are matched item by item, through their `items`."""
+    if key.is_universal:
+        return True
+    if key.items:
+        return False
+    return any(
+        _matches_value(key.vr, wanted, value) for wanted in key.values for value in values if value
+    )
+
+
+def _matches_value(vr: str, wanted: str, value: str) -> bool:
+    if vr in ("DA", "TM"):
+        bounds_of, normal = (date_bounds, normal_date) if vr == "DA" else (time_bounds, normal_time)
+        bounds, found = bounds_of(wanted), normal(value)
+        if bounds and found:
+            return bounds.low <= found <= bounds.high
+        return bounds is None and wanted == trimmed(value)
+    if vr == "DT":
+        return _matches_datetime(wanted, value)
+    if vr == "PN":
+        return _matches_name(name_pattern(wanted), value)
+    value = trimmed(value)
+    if vr in ("IS", "DS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"):
+        return normal_number(wanted) == normal_number(value)
+    if vr in WILDCARD_VRS and has_wildcard(wanted):
+        return wildcard(wanted).fullmatch(value) is not None
+    return wanted == value
+
+
+def has_wildcard(text: str) -> bool:
+    return "*" in text or "?" in text
+
+
+@lru_cache(maxsize=256)
+def wildcard(pattern: str) -> re.Pattern[str]:
+    """An expression for its fullmatch: `*` any characters, `?` one, all others themselves."""
+    return re.compile(_expression(re.sub(r"\*+", "*", pattern)), re.DOTALL)
+
+
+def _expression(pattern: str) -> str:
+    """Each stretch between two asterisks is found at its first place and stays there (an atomic
+    group): to try others as well would take exponential time, and never finds more."""
+    first, *middle = (
+        "".join("." if character == "?" else re.escape(character) for character in part)
+        for part in pattern.split("*")
+    )
+    if not middle:
+        return first
+    last = middle.pop()
+    return first + "".join(f"(?>.*?{part})" for part in middle) + f".*{last}"
+
+
+def normal_date(text: str) -> str | None:
+    """YYYYMMDD of a DA, also of ACR-NEMA's YYYY.MM.DD; None where it is no date."""
+    found = _DATE.fullmatch(trimmed(text))
+    return found[1] + found[3] + found[4] if found else None
+
+
+def date_bounds(wanted: str) -> Bounds | None:
+    """The dates that a key's value (a date, or a range, open ones too) matches; None where it is
+    neither: then it matches its own text."""
+    if single := normal_date(wanted):
+        return Bounds(single, single)
+    low, hyphen, high = trimmed(wanted).partition("-")
+    first, last = normal_date(low), normal_date(high)
+    if not hyphen or (low and not first) or (high and not last) or not (first or last):
+        return None
+    return Bounds(first or _LOW, last or _HIGH)
+
+
+def normal_time(text: str) -> str | None:
+    """HHMMSS.FFFFFF of a TM, the parts that it leaves out being 0 (PS3.4 C.2.2.2.1: times match by
+    their meaning); also of ACR-NEMA's HH:MM:SS. None where it is no time."""
+    return _time(text, "00", "0")
+
+
+def _time(text: str, missing: str, digit: str) -> str | None:
+    found = _TIME.fullmatch(trimmed(text))
+    if not found:
+        return None
+    hours, _, minutes, seconds, fraction = found.groups()
+    return f"{hours}{minutes or missing}{seconds or missing}.{(fraction or '').ljust(6, digit)}"
+
+
+def time_bounds(wanted: str) -> Bounds | None:
+    """As date_bounds; the end of a range is the last moment of what it names: -10 ends before
+    11 o'clock."""
+    if single := normal_time(wanted):
+        return Bounds(single, single)
+    low, hyphen, high = trimmed(wanted).partition("-")
+    first, last = normal_time(low), _time(high, "59", "9")
+    if not hyphen or (low and not first) or (high and not last) or not (first or last):
+        return None
+    return Bounds(first or _LOW, last or _HIGH)
+
+
+def _matches_datetime(wanted: str, value: str) -> bool:
+    """Offsets from UTC count where both sides have one; else local times are compared."""
+    value = trimmed(value)
+    is_local = not _has_offset(value) or not _has_offset(wanted)
+    found = _datetime(value, _FIRST, is_local)
+    single = _datetime(wanted, _FIRST, is_local)
+    if found and single:
+        return found == single
+    for hyphen in re.finditer("-", wanted):
+        low, high = wanted[: hyphen.start()].strip(), wanted[hyphen.end() :].strip()
+        first, last = _datetime(low, _FIRST, is_local), _datetime(high, _LAST, is_local)
+        if (first or not low) and (last or not high) and (first or last):
+            return found is not None and (first or _LOW) <= found <= (last or _HIGH)
+    return wanted == value
+
+
+def _has_offset(text: str) -> bool:
+    return bool(re.search(r"[+-](?:0\d|1[0-4])[0-5]\d\s*(?:-|$)", text))
+
+
+def _datetime(text: str, missing: tuple[str, ...], is_local: bool) -> str | None:
+    """YYYYMMDDHHMMSS.FFFFFF of a DT, in UTC unless local; None where it is none."""
+    found = _DATETIME.fullmatch(text)
+    if not found:
+        return None
+    *parts, fraction, offset = found.groups()
+    digits = "".join(part or default for part, default in zip(parts, missing, strict=True))
+    fraction = (fraction or "").ljust(6, "0" if missing is _FIRST else "9")
+    if offset and not is_local:
+        try:
+            moment = datetime.strptime(digits, "%Y%m%d%H%M%S")
+            minutes = int(offset[1:3]) * 60 + int(offset[3:5])
+            moment -= timedelta(minutes=minutes if offset[0] == "+" else -minutes)
+        except (ValueError, OverflowError):
+            return None
+        digits = f"{moment:%Y%m%d%H%M%S}".rjust(14, "0")
+    return f"{digits}.{fraction}"
+
+
+def normal_number(text: str) -> str:
+    """A whole number without leading zeros and plus sign, another without needless zeros: numbers
+    match by their meaning. What is no number stays as it is."""
+    text = trimmed(text)
+    if found := _INTEGER.fullmatch(text):
+        sign = "-" if found[1] == "-" and found[2] != "0" else ""
+        return sign + found[2]
+    try:
+        return repr(float(text)).removesuffix(".0")
+    except ValueError:
+        return text
+
+
+@lru_cache(maxsize=256)
+def name_pattern(wanted: str) -> NamePattern:
+    """A key's person name, folded. Trailing empty components do not count, so that `DOE^*` fits a
+    name that is nothing but `DOE`."""
+    groups = fold_name(wanted).split("=")
+    return NamePattern(len(groups) == 1, tuple(map(_group_patterns, groups)))
+
+
+def _group_patterns(group: str) -> tuple[str, ...]:
+    bare = re.sub(r"(?:\^\**)+$", "", group)
+    if not bare.strip("*"):
+        return ()
+    return (bare, f"{bare}^*") if bare != group else (group,)
+
+
+def _matches_name(pattern: NamePattern, value: str) -> bool:
+    groups = fold_name(trimmed(value)).split("=")
+    if pattern.is_single:
+        return any(_fits(pattern.groups[0], group) for group in groups if group)
+    groups += [""] * (len(pattern.groups) - len(groups))
+    return all(_fits(wanted, group) for wanted, group in zip(pattern.groups, groups, strict=False))
+
+
+def _fits(patterns: Sequence[str], group: str) -> bool:
+    return not patterns or any(wildcard(pattern).fullmatch(group) for pattern in patterns)
