@@ -250,8 +250,17 @@ def _next(frames: Iterator[Frame]) -> Frame | None:
             ArithmeticError, AttributeError, LookupError, MemoryError, NotImplementedError,
             RuntimeError, TypeError, ValueError,
         ) as error:  # fmt: skip
-            text = " ".join(str(error).split())
-            raise TranscodingError(f"the codec refuses the pixel data: {text}") from error
+            raise _refused(error) from error
+        except BaseException as error:
+            # Codecs written in Rust panic at damaged data, with an error that is no Exception.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise _refused(error) from None
+
+
+def _refused(error: BaseException) -> TranscodingError:
+    text = " ".join(str(error).split())
+    return TranscodingError(f"the codec refuses the pixel data: {text}")
 
 
 def _number_of_frames(scope: Scope) -> int:
