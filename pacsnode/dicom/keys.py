@@ -4,13 +4,15 @@ leads into a sequence: RequestAttributesSequence.ScheduledProcedureStepID=17."""
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pacsnode.dicom import dictionary
 from pacsnode.dicom.character_set import SINGLE_VALUE_VRS
 from pacsnode.dicom.level import COLUMNS, COMPUTED, OTHERS, Level
+from pacsnode.dicom.values import BINARY_VRS, NUMBER_FORMATS, plain_values
 from pacsnode.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,15 +50,18 @@ def _tag(name: str, key: str) -> int:
     else:
         tag = dictionary.tag_of(name)
     if not tag:
-        known = [
-            word for table in (COLUMNS, COMPUTED, OTHERS) for row in table.values() for word in row
-        ]
-        near = get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else " (as PatientID or 0010,0020)"
-        raise UsageError(f"{key!r}: {name!r} is neither a keyword nor a tag{hint}")
+        raise UsageError(f"{key!r}: {name!r} is neither a keyword nor a tag{_hint(name)}")
     if tag >> 16 < 8 or tag & 0xFFFF == 0:
         raise UsageError(f"{key!r}: ({name}) cannot be a key")
     return tag
+
+
+def _hint(name: str) -> str:
+    known = [
+        word for table in (COLUMNS, COMPUTED, OTHERS) for row in table.values() for word in row
+    ]
+    near = get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else " (such as PatientID or 0010,0020)"
 
 
 def _add(dataset: Dataset, path: list[int], value: str, key: str) -> None:
@@ -73,7 +78,7 @@ def _add(dataset: Dataset, path: list[int], value: str, key: str) -> None:
             )
         if tag in dataset and (vr == "SQ" or not value):
             return
-        dataset.add(element_of(tag, vr, _values(dataset, tag, vr, value)))
+        dataset.add(element_of(tag, vr, _values(dataset, tag, vr, value, key)))
         return
     if vr != "SQ":
         raise UsageError(f"{key!r}: ({tag >> 16:04X},{tag & 0xFFFF:04X}) is no sequence")
@@ -82,11 +87,26 @@ def _add(dataset: Dataset, path: list[int], value: str, key: str) -> None:
     _add(dataset[tag].value[0], inner, value, key)
 
 
-def _values(dataset: Dataset, tag: int, vr: str, value: str) -> list[object]:
-    from pacsnode.dicom.values import BINARY_VRS, plain_values
-
+def _values(dataset: Dataset, tag: int, vr: str, value: str, key: str) -> list[Any]:
+    """The values so far with those of `value`. Numbers are checked: what cannot be encoded would
+    be left out, and the key match everything."""
+    if not value:
+        return list(plain_values(dataset[tag])) if tag in dataset else []
     if vr in BINARY_VRS:
-        return [value.encode()] if value else []
+        return [value.encode()]
     before = list(plain_values(dataset[tag])) if tag in dataset else []
     added = [value] if vr in SINGLE_VALUE_VRS else value.split("\\")
-    return [*before, *added] if value else before
+    if vr in NUMBER_FORMATS or vr == "AT":
+        for one in added:
+            _check_number(one, vr, key)
+    return [*before, *added]
+
+
+def _check_number(text: str, vr: str, key: str) -> None:
+    try:
+        if vr == "AT":
+            _tag(text, key)
+        else:
+            struct.pack(NUMBER_FORMATS[vr], float(text) if vr in ("FL", "FD") else int(text))
+    except (ValueError, OverflowError, struct.error) as error:
+        raise UsageError(f"{key!r}: {text!r} is no value of VR {vr}") from error
