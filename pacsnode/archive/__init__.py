@@ -11,6 +11,7 @@ from pacsnode import index as index_room
 from pacsnode import storage as storage_room
 from pacsnode.archive.delete import delete
 from pacsnode.archive.fetch import fetch
+from pacsnode.archive.find import find, select
 from pacsnode.archive.folder import DataFolder, agree, identity
 from pacsnode.archive.outcome import Kind, OnDuplicate, OnStored, Outcome
 from pacsnode.archive.settle import recover
@@ -69,15 +70,13 @@ class Archive:
         UnreadableDataset where it is none."""
         return self._reception.import_file(path)
 
-    def find(self, query: Query, **options: object) -> Iterator[Dataset]:
-        """Answers to a query; see archive/find.py."""
-        from pacsnode.archive.find import find
-
-        return find(self._storage, self._index, query, **options)
+    def find(self, query: Query) -> Iterator[Dataset]:
+        """Answers to a query. Raises IndexFailure or StorageError."""
+        return find(self._storage, self._index, query, ae_title=self._policy.ae_title)
 
     def select(self, query: Query) -> Iterator[StoredInstance]:
-        """All instances below what matches. Raises IndexFailure."""
-        return self._index.select(query)
+        """All instances below what matches. Raises IndexFailure or StorageError."""
+        return select(self._storage, self._index, query)
 
     def fetch(self, stored: StoredInstance) -> AbstractContextManager[StoredFile]:
         """Open a stored instance at its dataset. Raises InstanceMissing or InstanceDamaged, which
@@ -89,7 +88,7 @@ class Archive:
         return delete(
             self._storage,
             self._index,
-            self._index.select(query),
+            self.select(query),
             self._policy.character_sets,
             progress,
         )

@@ -11,7 +11,7 @@ note in the index. Each step may itself be interrupted and is then done again.
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 
 from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance, read_instance
 from pacsnode.errors import DicomError, InstanceDamaged, InstanceMissing
@@ -100,6 +100,7 @@ def recover(storage: Storage, index: Index, character_sets: CharacterSets) -> No
     for leftover in storage.leftovers():
         with closing(leftover.incoming):
             _settle_leftover(storage, index, leftover, character_sets)
+    _record_conflicts(storage, index, character_sets)
 
 
 def _settle_leftover(
@@ -119,9 +120,18 @@ def _settle_leftover(
             return
         if incoming.withdraw(stored.uids):
             log.info("%s was never acknowledged: taken back", stored.uids.sop_instance_uid)
-        elif row is not None:
-            # Its second name is in the conflicts folder: only the record is missing.
-            set_aside(storage, index, incoming, stored)
+
+
+def _record_conflicts(storage: Storage, index: Index, character_sets: CharacterSets) -> None:
+    """What a crash set aside without a record."""
+    known = {conflict.name for conflict in index.conflicts()}
+    for name, opened in storage.aside(known):
+        uids, source, received_at = InstanceUIDs("", "", ""), "", 0
+        if opened is not None:
+            source, received_at = opened.stored.source_ae_title, opened.stored.received_at
+            with closing(opened.file), suppress(DicomError):
+                uids = header_of(opened, character_sets).uids
+        index.add_conflict(name, uids, source, received_at)
 
 
 def set_aside(

@@ -1,7 +1,7 @@
 """The seam of the storage room: what a backend must do. See files.py for the plain one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import AbstractContextManager
 from enum import Enum
 from typing import BinaryIO, NamedTuple, Protocol
@@ -155,6 +155,10 @@ class Storage(ABC):
     def walk(self) -> Iterator[tuple[str, StoredFile | None]]:
         """Every file in the tree, by name: opened, or None where it is not one of ours. A place
         says nothing about UIDs that had to be hashed: read them from the dataset."""
+
+    @abstractmethod
+    def aside(self, known: Container[str]) -> Iterator[tuple[str, StoredFile | None]]:
+        """What was set aside under other names than the `known` ones; see `walk`."""
 
     @abstractmethod
     def free(self) -> int:

@@ -10,7 +10,7 @@ A file's writer holds its lock all the while, so a living one is never taken for
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from typing import BinaryIO
@@ -223,26 +223,15 @@ class FileStorage(Storage):
 
     def walk(self) -> Iterator[tuple[str, StoredFile | None]]:
         for name in self._names(""):
-            yield name, self._open_any(name)
+            path = os.path.join(self._root, name)
+            yield name, _open_any(path, paths.uids_of(name)) if paths.is_place(name) else None
 
-    def _open_any(self, name: str) -> StoredFile | None:
-        """A file that may be anything: None unless it is one of ours, be it truncated."""
-        if not paths.is_place(name):
-            return None
-        try:
-            file = open(os.path.join(self._root, name), "rb")  # noqa: SIM115  # the caller's
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise folders.storage_error(error, f"opening {name}") from error
-        try:
-            return _read_head(file, name, paths.uids_of(name))
-        except InstanceDamaged:
-            file.close()
-            return None
-        except BaseException:
-            file.close()
-            raise
+    def aside(self, known: Container[str]) -> Iterator[tuple[str, StoredFile | None]]:
+        with folders.step("reading the conflicts folder"):
+            names = sorted(os.listdir(self._conflicts))
+        for name in names:
+            if name not in known:
+                yield name, _open_any(os.path.join(self._conflicts, name), None)
 
     def _names(self, folder: str) -> Iterator[str]:
         """Every file below, one folder's names at a time in memory."""
@@ -345,6 +334,24 @@ def _read_head(file: BinaryIO, name: str, uids: InstanceUIDs | None) -> StoredFi
         received_at=meta.received_at,
     )
     return StoredFile(file, stored)
+
+
+def _open_any(path: str, uids: InstanceUIDs | None) -> StoredFile | None:
+    """A file that may be anything: None unless it is one of ours, be it truncated."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115  # the caller's
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    except OSError as error:
+        raise folders.storage_error(error, f"opening {path}") from error
+    try:
+        return _read_head(file, path, uids)
+    except InstanceDamaged:
+        file.close()
+        return None
+    except BaseException:
+        file.close()
+        raise
 
 
 def _check_length(opened: StoredFile, name: str) -> None:

@@ -126,8 +126,10 @@ class FileIncoming:
     def withdraw(self, uids: InstanceUIDs) -> bool:
         place = os.path.join(self._root, paths.place(uids))
         with folders.step("taking an instance back"):
-            # What was renamed over another has left nothing beneath it to go back to.
-            if not (self._is_temporary and self.stands_at(place)):
+            # What was renamed over another leaves nothing to go back to: it must stay, even where
+            # the rename reported a failure.
+            has_two_names = self._is_temporary and self.stands_at(self.path)
+            if not (has_two_names and self.stands_at(place)):
                 return False
             os.unlink(place)
             self._tree.prune([os.path.dirname(place)])

@@ -1,0 +1,101 @@
+"""Tiny instances, and the ways they go in and out of an archive in tests."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+
+from pacsnode.archive import Archive, Arrival, Finding, Outcome
+from pacsnode.dicom.instance import InstanceUIDs, StoredInstance
+from pacsnode.dicom.level import Level
+from pacsnode.dicom.query import Model, Query
+from pacsnode.storage import place
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+EVERYTHING = Query(level=Level.IMAGE, model=Model.PATIENT_ROOT, matching=())
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One instance. `extra` makes other bytes of it."""
+
+    sop: str
+    series: str = "1.2.3.0.1"
+    study: str = "1.2.3.0"
+    extra: str = ""
+    pixels: int = 64
+
+    @property
+    def uids(self) -> InstanceUIDs:
+        return InstanceUIDs(self.study, self.series, self.sop)
+
+    @property
+    def place(self) -> str:
+        return place(self.uids)
+
+    @cached_property
+    def dataset(self) -> bytes:
+        ds = Dataset()
+        ds.SOPClassUID = CT
+        ds.SOPInstanceUID = self.sop
+        ds.StudyDate = "20260102"
+        ds.Modality = "CT"
+        ds.StudyDescription = self.extra
+        ds.PatientName = "DOE^JANE"
+        ds.PatientID = "4711"
+        ds.StudyInstanceUID = self.study
+        ds.SeriesInstanceUID = self.series
+        ds.PixelData = bytes(self.pixels)
+        ds["PixelData"].VR = "OW"
+        file = DicomBytesIO()
+        file.is_little_endian, file.is_implicit_VR = True, False
+        write_dataset(file, ds)
+        return bytes(file.getvalue())
+
+    @property
+    def arrival(self) -> Arrival:
+        return Arrival(CT, self.sop, EXPLICIT, "SENDER", "NODE")
+
+    def but(self, **changes: str) -> "Sample":
+        return replace(self, **changes)
+
+
+def store(archive: Archive, sample: Sample, fragment: int = 100) -> Outcome:
+    """As it comes over the wire, in fragments."""
+    receipt = archive.begin(sample.arrival)
+    source = BytesIO(sample.dataset)
+    try:
+        while block := source.read(fragment):
+            receipt.write(memoryview(block))
+    except BaseException:
+        receipt.discard()
+        raise
+    return receipt.finish()
+
+
+def everything(archive: Archive) -> dict[str, StoredInstance]:
+    return {stored.uids.sop_instance_uid: stored for stored in archive.select(EVERYTHING)}
+
+
+def read(archive: Archive, sample: Sample) -> bytes:
+    """The dataset that is served for this SOP Instance UID."""
+    with archive.fetch(everything(archive)[sample.sop]) as opened:
+        return opened.file.read()
+
+
+def faults(archive: Archive) -> list[Finding]:
+    return list(archive.verify())
+
+
+def files(folder: Path) -> Iterator[str]:
+    """Every file below, the program's own at the top left out."""
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_file() and name not in (".changes", ".archive-id"):
+            yield name

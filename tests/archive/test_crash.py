@@ -1,0 +1,291 @@
+"""The plug is pulled, or the disk fails, at every single step of every operation; then the archive
+is opened again. Index and tree agree, and nothing that was acknowledged is lost."""
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pacsnode.archive import Archive, Fault, OnDuplicate, Policy, open_archive
+from pacsnode.errors import IndexFailure, StorageError
+from pacsnode.index import Index
+from pacsnode.storage import place
+from tests.archive.instances import EVERYTHING, Sample, everything, faults, files, read, store
+
+# What the storage room does to the disk, and the index's transactions.
+STEPS = (
+    "open",
+    "write",
+    "pwrite",
+    "fsync",
+    "link",
+    "rename",
+    "replace",
+    "unlink",
+    "rmdir",
+    "mkdir",
+)
+TRANSACTIONS = ("add", "replace", "remove", "settle", "begin_replace", "add_conflict", "set_lost")
+
+OLD = Sample("1.2.3.1")
+OTHER = OLD.but(extra="other")
+MOVED = OLD.but(extra="other", series="1.2.3.0.2")
+SECOND = Sample("1.2.3.2")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What was acknowledged before, what is under way, and what may be left in either case."""
+
+    on_duplicate: str
+    before: tuple[Sample, ...]
+    act: Callable[[Archive, Path], object]
+    # What SOP Instance UID 1.2.3.1 may be afterwards; None: nothing.
+    unfinished: tuple[Sample | None, ...]
+    finished: Sample | None
+    prepare: Callable[[Archive, Path], object] = lambda archive, data_dir: None
+    may_remain: Fault | None = None  # what was wrong before, where the operation did not end
+
+
+def delete(archive: Archive, data_dir: Path) -> None:
+    assert archive.delete(EVERYTHING) == 2
+
+
+def lose(archive: Archive, data_dir: Path) -> None:
+    (data_dir / "instances" / OLD.place).unlink()
+
+
+def make_orphan(archive: Archive, data_dir: Path) -> None:
+    """A file that is in no row, as a deletion that was cut short leaves it."""
+    archive._index.remove([OLD.sop])
+
+
+def forget_row(archive: Archive, data_dir: Path) -> None:
+    """A file that is in no row, without any note of it."""
+    for note in archive._index.remove([OLD.sop]):
+        archive._index.settle(note)
+
+
+SCENES = {
+    "new": Scene("keep", (), lambda a, d: store(a, OLD), (None, OLD), OLD),
+    "conflict": Scene("keep", (OLD,), lambda a, d: store(a, OTHER), (OLD,), OLD),
+    "conflict elsewhere": Scene("keep", (OLD,), lambda a, d: store(a, MOVED), (OLD,), OLD),
+    "replace in place": Scene("replace", (OLD,), lambda a, d: store(a, OTHER), (OLD, OTHER), OTHER),
+    "replace elsewhere": Scene(
+        "replace", (OLD,), lambda a, d: store(a, MOVED), (OLD, MOVED), MOVED
+    ),
+    "replace what was lost": Scene(
+        "replace", (OLD,), lambda a, d: store(a, OTHER), (OLD, OTHER), OTHER, lose, Fault.MISSING
+    ),
+    "restore": Scene("keep", (OLD,), lambda a, d: store(a, OLD), (OLD,), OLD, lose, Fault.MISSING),
+    "delete": Scene("keep", (OLD, SECOND), delete, (OLD, None), None),
+    "after a deletion cut short": Scene(
+        "keep", (OLD,), lambda a, d: store(a, OTHER), (None, OTHER), OTHER, make_orphan
+    ),
+    "over an orphan": Scene(
+        "keep",
+        (OLD,),
+        lambda a, d: store(a, OTHER),
+        (None, OTHER),
+        OTHER,
+        forget_row,
+        Fault.ORPHANED,
+    ),
+}
+
+
+@contextmanager
+def interrupted(
+    at: int, what: Callable[[str], None], *, after: bool = False
+) -> Iterator[list[int]]:
+    """Calls `what` at the step of this number, before or after it is done. Counts the steps."""
+    counted = [0]
+
+    def wrap(name: str, original: Callable[..., object]) -> Callable[..., object]:
+        def step(*arguments: object, **keywords: object) -> object:
+            counted[0] += 1
+            mine = counted[0] == at
+            if mine and not after:
+                what(name)
+            try:
+                return original(*arguments, **keywords)
+            finally:
+                if mine and after:
+                    what(name)
+
+        return step
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in STEPS:
+            patch.setattr(os, name, wrap(f"os.{name}", getattr(os, name)))
+        for name in TRANSACTIONS:
+            patch.setattr(Index, name, wrap(name, getattr(Index, name)))
+        yield counted
+
+
+def open_it(data_dir: Path, on_duplicate: str) -> Archive:
+    return open_archive(data_dir, Policy("NODE", OnDuplicate(on_duplicate)))
+
+
+def set_up(data_dir: Path, scene: Scene) -> None:
+    with open_it(data_dir, scene.on_duplicate) as archive:
+        for sample in scene.before:
+            store(archive, sample)
+        scene.prepare(archive, data_dir)
+
+
+def in_a_child(work: Callable[[], None]) -> int:
+    """How a process that did this ended: its wait status."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(child, 0)[1]
+
+
+def steps_of(data_dir: Path, scene: Scene) -> int:
+    """How many steps the operation takes when nothing happens."""
+    set_up(data_dir, scene)
+    with (
+        open_it(data_dir, scene.on_duplicate) as archive,
+        interrupted(0, lambda name: None) as counted,
+    ):
+        scene.act(archive, data_dir)
+    return counted[0]
+
+
+def check(data_dir: Path, scene: Scene, *, finished: bool) -> None:
+    """After the restart."""
+    with open_it(data_dir, scene.on_duplicate) as archive:
+        found = everything(archive).get(OLD.sop)
+        possible = (scene.finished,) if finished else scene.unfinished
+        wrong = {finding.fault for finding in faults(archive)}
+        assert not wrong or (not finished and wrong == {scene.may_remain})
+        if Fault.MISSING not in wrong:
+            assert found is not None or None in possible
+            if found is not None:
+                datasets = [sample.dataset for sample in possible if sample is not None]
+                assert read(archive, OLD) in datasets
+        recorded = sorted(conflict.name for conflict in archive.conflicts())
+        assert recorded == list(files(data_dir / "conflicts"))
+        assert archive.statistics().known.pending == 0
+        instances = list(files(data_dir / "instances"))
+        expected = {stored.uids for stored in everything(archive).values()}
+        if not wrong:
+            assert instances == sorted(place(uids) for uids in expected)
+        for sample in scene.before:
+            if sample is SECOND and SECOND.sop in everything(archive):
+                assert read(archive, SECOND) == SECOND.dataset
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_killed_at_any_step(tmp_path: Path, name: str) -> None:
+    scene = SCENES[name]
+    steps = steps_of(tmp_path / "counted", scene)
+    assert steps > 5
+    for after in (False, True):
+        for at in range(1, steps + 1):
+            data_dir = tmp_path / f"{at}-{after}"
+            set_up(data_dir, scene)
+
+            def work(data_dir: Path = data_dir, at: int = at, after: bool = after) -> None:
+                def kill(name: str) -> None:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+                archive = open_it(data_dir, scene.on_duplicate)
+                with interrupted(at, kill, after=after):
+                    scene.act(archive, data_dir)
+
+            ended = in_a_child(work)
+            assert os.WIFSIGNALED(ended), f"step {at} of {steps}: the child ended by itself"
+            check(data_dir, scene, finished=False)
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_the_disk_fails_at_any_step(tmp_path: Path, name: str, code: int) -> None:
+    """Here the process goes on: what it answers is true at once, and after a restart."""
+    scene = SCENES[name]
+    steps = steps_of(tmp_path / "counted", scene)
+    for after in (False, True):
+        for at in range(1, steps + 1):
+            data_dir = tmp_path / f"{at}-{after}"
+            set_up(data_dir, scene)
+            with open_it(data_dir, scene.on_duplicate) as archive:
+                finished = act_on_failing_disk(archive, data_dir, scene, at, code, after=after)
+            check(data_dir, scene, finished=finished)
+
+
+@pytest.mark.parametrize("name", set(SCENES) - {"delete"})
+def test_sent_again_after_the_disk_failed_it_is_stored_without_a_restart(
+    tmp_path: Path, name: str
+) -> None:
+    scene = SCENES[name]
+    steps = steps_of(tmp_path / "counted", scene)
+    for after in (False, True):
+        for at in range(1, steps + 1):
+            data_dir = tmp_path / f"{at}-{after}"
+            set_up(data_dir, scene)
+            with open_it(data_dir, scene.on_duplicate) as archive:
+                act_on_failing_disk(archive, data_dir, scene, at, errno.EIO, after=after)
+                scene.act(archive, data_dir)
+                assert scene.finished is not None
+                if not (scene.on_duplicate == "keep" and name.startswith("conflict")):
+                    assert read(archive, OLD) == scene.finished.dataset
+            check(data_dir, scene, finished=True)
+
+
+def act_on_failing_disk(
+    archive: Archive, data_dir: Path, scene: Scene, at: int, code: int, *, after: bool
+) -> bool:
+    """Whether it was finished all the same."""
+    failure = None
+    with interrupted(at, lambda name: fail(name, code), after=after):
+        try:
+            scene.act(archive, data_dir)
+        except (StorageError, IndexFailure) as error:
+            failure = str(error)
+    assert failure is None or os.strerror(code) in failure
+    return failure is None
+
+
+def fail(step: str, code: int) -> None:
+    """As the operating system fails, or as the index reports what failed beneath it."""
+    if step in TRANSACTIONS:
+        raise IndexFailure(os.strerror(code))
+    raise OSError(code, os.strerror(code))
+
+
+def test_two_processes_with_one_instance_make_one_file_and_one_row(data_dir: Path) -> None:
+    open_it(data_dir, "keep").close()
+    samples = [Sample(f"1.2.3.{number}") for number in range(20)]
+
+    def work() -> None:
+        with open_it(data_dir, "keep") as archive:
+            for sample in samples:
+                store(archive, sample)
+
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            with suppress(BaseException):
+                work()
+                os._exit(0)
+            os._exit(1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+    with open_it(data_dir, "keep") as archive:
+        assert not faults(archive)
+        assert len(everything(archive)) == len(list(files(data_dir / "instances"))) == 20
+        for sample in samples:
+            assert read(archive, sample) == sample.dataset
+        assert not list(files(data_dir / "conflicts"))
