@@ -1,6 +1,6 @@
 """Storage and index together: the only door to the node's instances."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
@@ -70,13 +70,14 @@ class Archive:
         UnreadableDataset where it is none."""
         return self._reception.import_file(path)
 
-    def find(self, query: Query) -> Iterator[Dataset]:
-        """Answers to a query. Raises IndexFailure or StorageError."""
-        return find(self._storage, self._index, query, ae_title=self._policy.ae_title)
+    def find(self, query: Query, *, ae_title: str | None = None) -> Generator[Dataset, None, None]:
+        """Answers to a query; `ae_title` is what RetrieveAETitle says, the node's own if None.
+        Raises IndexFailure or StorageError."""
+        yield from find(self._storage, self._index, query, ae_title=ae_title or self.ae_title)
 
-    def select(self, query: Query) -> Iterator[StoredInstance]:
+    def select(self, query: Query) -> Generator[StoredInstance, None, None]:
         """All instances below what matches. Raises IndexFailure or StorageError."""
-        return select(self._storage, self._index, query)
+        yield from select(self._storage, self._index, query)
 
     def fetch(self, stored: StoredInstance) -> AbstractContextManager[StoredFile]:
         """Open a stored instance at its dataset. Raises InstanceMissing or InstanceDamaged, which
