@@ -21,7 +21,7 @@ def command(run: Run, level_name: str, keys: tuple[str, ...], yes: bool) -> int:
     from pacsnode.node.build import build_archive
 
     options.require_values(keys)
-    query = options.local_query(level_name, keys)
+    query = options.local_query(level_name, keys, retrieve=True)
     with build_archive(run.existing()) as archive:
         total, studies = 0, set()
         for stored in archive.select(query):

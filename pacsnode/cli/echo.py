@@ -28,6 +28,6 @@ def command(run: Run, peer: str, aet: str | None) -> None:
     try:
         echo(build_connect(run.configuration), target)
     except NetworkError as error:
-        error.args = (f"{target}: failed at {STEPS.get(error.step, 'echo')}: {error}",)
+        error.args = (f"failed at {STEPS.get(error.step, 'echo')}: {error}",)
         raise
     say(f"{target}: C-ECHO answered")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pacsnode.cli import options
-from pacsnode.cli.output import show_datasets
+from pacsnode.cli.output import complain, show_datasets
 from pacsnode.cli.run import Run
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def command(
 ) -> None:
     """List what the node itself has."""
     from pacsnode.cli.columns import RETURNED, columns
+    from pacsnode.dicom.keys import tags_of
     from pacsnode.node.build import build_archive
 
     if ((flagged or conflicts) and keys) or (flagged and conflicts):
@@ -48,8 +49,9 @@ def command(
             show_datasets(_notes(noted), _tags(), form)
             return
         query = options.local_query(level_name, [*keys, *RETURNED[level]])
-        asked = options.tags_of(level_name, keys)
-        show_datasets(archive.find(query), columns(level, asked), form)
+        for key in query.ignored:
+            complain(f"{key.keyword or hex(key.tag)} was not matched: it is not of this level")
+        show_datasets(archive.find(query), columns(level, tags_of(keys)), form)
 
 
 def _tags() -> list[int]:

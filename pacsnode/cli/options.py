@@ -8,7 +8,7 @@ import click
 
 from pacsnode.cli.output import FORMATS
 from pacsnode.cli.run import Run
-from pacsnode.errors import UsageError
+from pacsnode.errors import InvalidQuery, UsageError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -83,20 +83,15 @@ def identifier_of(name: str, keys: Sequence[str], returned: Sequence[str] = ()) 
     return identifier(level_of(name), [*keys, *returned])
 
 
-def local_query(name: str, keys: Sequence[str]) -> "Query":
-    """A query of the node's own index. Raises UsageError or InvalidQuery."""
+def local_query(name: str, keys: Sequence[str], *, retrieve: bool = False) -> "Query":
+    """A query of the node's own index. `retrieve`: what it selects is moved or removed, so that it
+    must be definite and no key of it may be ignored. Raises UsageError."""
     from pacsnode.dicom.query import Model, query_from_keys
 
-    return query_from_keys(level_of(name), Model.PATIENT_ROOT, keys)
-
-
-def tags_of(name: str, keys: Sequence[str]) -> list[int]:
-    """What `keys` ask for. Raises UsageError."""
-    return [
-        int(element.tag)
-        for element in identifier_of(name, keys)
-        if element.keyword not in ("QueryRetrieveLevel", "SpecificCharacterSet")
-    ]
+    try:
+        return query_from_keys(level_of(name), Model.PATIENT_ROOT, keys, retrieve=retrieve)
+    except InvalidQuery as error:
+        raise UsageError(str(error)) from error
 
 
 def require_values(keys: Sequence[str]) -> None:

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "csv")
 
+# Titles that would be wider than what stands below them.
+SHORT_TITLES = {
+    "ModalitiesInStudy": "Modalities",
+    "NumberOfPatientRelatedStudies": "Studies",
+    "NumberOfPatientRelatedSeries": "Series",
+    "NumberOfPatientRelatedInstances": "Instances",
+    "NumberOfStudyRelatedSeries": "Series",
+    "NumberOfStudyRelatedInstances": "Instances",
+    "NumberOfSeriesRelatedInstances": "Instances",
+}
+
 # Width of a table that no terminal limits: nothing in it is folded.
 UNLIMITED = 100_000
 
@@ -122,10 +133,13 @@ def _title(tag: int) -> str:
     """The attribute's name in the data dictionary."""
     from pydicom.datadict import dictionary_description
 
+    keyword = _keyword(tag)
+    if keyword in SHORT_TITLES:
+        return SHORT_TITLES[keyword]
     try:
         return dictionary_description(tag)
     except KeyError:
-        return f"({_keyword(tag)})"
+        return f"({keyword})"
 
 
 def _text(dataset: "Dataset", tag: int) -> str:

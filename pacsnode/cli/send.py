@@ -92,7 +92,7 @@ def _own(archive: "Archive", wanted: dict[str, tuple[str, ...]]) -> "Iterator[Se
         if not uids:
             continue
         unique_key = options.level_of(name).unique_key
-        query = options.local_query(name, [f"{unique_key}={uid}" for uid in uids])
+        query = options.local_query(name, [f"{unique_key}={uid}" for uid in uids], retrieve=True)
         for stored in archive.select(query):
             yield ArchivedInstance(archive, stored)
 
