@@ -21,6 +21,10 @@ from pacsnode.dicom.message import (
 )
 from pacsnode.scp.access import Access, Rights, Settings
 from pacsnode.scp.echo import echo
+from pacsnode.scp.find import find
+from pacsnode.scp.get import get
+from pacsnode.scp.move import move
+from pacsnode.scp.store import begin_store
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
@@ -73,8 +77,6 @@ class Dispatcher:
         rights = self._access.rights(request.caller)
         if "store" not in rights.services:
             return RefusingSink(_refused(request, rights))
-        from pacsnode.scp.store import begin_store
-
         return begin_store(request, self._archive, rights.character_set)
 
     def handle(self, request: Request) -> Iterator[Answer]:
@@ -88,13 +90,9 @@ class Dispatcher:
         return echo(request)
 
     def _find(self, request: FindRequest, rights: Rights) -> Iterator[Answer]:
-        from pacsnode.scp.find import find
-
         return find(request, self._archive, rights.character_set)
 
     def _move(self, request: MoveRequest, rights: Rights) -> Iterator[Answer]:
-        from pacsnode.scp.move import move
-
         return move(
             request,
             self._archive,
@@ -105,8 +103,6 @@ class Dispatcher:
         )
 
     def _get(self, request: GetRequest, rights: Rights) -> Iterator[Answer]:
-        from pacsnode.scp.get import get
-
         modality = rights.modality
         return get(
             request,
