@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pacsnode.dicom import dictionary
 from pacsnode.dicom.character_set import SINGLE_VALUE_VRS
-from pacsnode.dicom.level import COLUMNS, COMPUTED, OTHERS, Level
+from pacsnode.dicom.level import Level
 from pacsnode.dicom.values import BINARY_VRS, NUMBER_FORMATS, plain_values
 from pacsnode.errors import UsageError
 
@@ -57,10 +57,7 @@ def _tag(name: str, key: str) -> int:
 
 
 def _hint(name: str) -> str:
-    known = [
-        word for table in (COLUMNS, COMPUTED, OTHERS) for row in table.values() for word in row
-    ]
-    near = get_close_matches(name, known, n=1)
+    near = get_close_matches(name, [*OF_THE_ANSWER, *levels_by_keyword()], n=1)
     return f"; did you mean {near[0]}?" if near else " (such as PatientID or 0010,0020)"
 
 
@@ -96,17 +93,15 @@ def _values(dataset: Dataset, tag: int, vr: str, value: str, key: str) -> list[A
         return [value.encode()]
     before = list(plain_values(dataset[tag])) if tag in dataset else []
     added = [value] if vr in SINGLE_VALUE_VRS else value.split("\\")
-    if vr in NUMBER_FORMATS or vr == "AT":
-        for one in added:
-            _check_number(one, vr, key)
+    if vr == "AT":
+        added = [f"{_tag(one, key):08X}" for one in added]
+    for one in added if vr in NUMBER_FORMATS else ():
+        _check_number(one, vr, key)
     return [*before, *added]
 
 
 def _check_number(text: str, vr: str, key: str) -> None:
     try:
-        if vr == "AT":
-            _tag(text, key)
-        else:
-            struct.pack(NUMBER_FORMATS[vr], float(text) if vr in ("FL", "FD") else int(text))
+        struct.pack(NUMBER_FORMATS[vr], float(text) if vr in ("FL", "FD") else int(text))
     except (ValueError, OverflowError, struct.error) as error:
         raise UsageError(f"{key!r}: {text!r} is no value of VR {vr}") from error
