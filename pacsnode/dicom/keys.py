@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pacsnode.dicom import dictionary
 from pacsnode.dicom.character_set import SINGLE_VALUE_VRS
-from pacsnode.dicom.level import Level
+from pacsnode.dicom.level import OF_THE_ANSWER, Level, levels_by_keyword
 from pacsnode.dicom.values import BINARY_VRS, NUMBER_FORMATS, plain_values
 from pacsnode.errors import UsageError
 
