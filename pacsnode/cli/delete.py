@@ -30,8 +30,9 @@ def command(run: Run, level_name: str, keys: tuple[str, ...], yes: bool) -> int:
         if not total:
             say("nothing matches")
             return 0
-        question = f"Delete {total} instances of {len(studies)} studies for good?"
-        if not yes and not click.confirm(question, err=True):
+        if not yes and not _confirm(
+            f"Delete {total} instances of {len(studies)} studies for good?"
+        ):
             say("nothing deleted")
             return 1
         with bar() as shown:
@@ -39,3 +40,13 @@ def command(run: Run, level_name: str, keys: tuple[str, ...], yes: bool) -> int:
             deleted = archive.delete(query, shown.at)
     say(f"{deleted} instances deleted")
     return 0
+
+
+def _confirm(question: str) -> bool:
+    """An end of input is a no; Ctrl-C ends the command."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort as abort:
+        if isinstance(abort.__context__, EOFError):
+            return False
+        raise
