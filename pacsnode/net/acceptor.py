@@ -29,7 +29,7 @@ from pacsnode.net.contexts import Roles, Service, choose_roles, choose_transfer_
 from pacsnode.net.messages import Messages
 from pacsnode.net.serving import Server, Surviving
 from pacsnode.net.transport import Connection
-from pacsnode.net.upper_layer import ACCEPTED, DrivenAssociation, Interrupted, UpperLayer
+from pacsnode.net.upper_layer import ACCEPTED, DrivenAssociation, UpperLayer
 
 logger = logging.getLogger(__name__)
 
@@ -182,16 +182,15 @@ class IncomingAssociation(DrivenAssociation):
         if self._requests is None:
             raise AssociationLost("a message before the association")
         with self._storing:
-            if self.dul.stop_requested:
-                raise Interrupted("the node is stopping")
+            self.dul.require_running()
             self._is_storing = True
         return self._requests.open_sink(context_id, command)
 
     def _storing_ended(self) -> None:
         with self._storing:
             self._is_storing = self.dimse.is_partial
-            if self.dul.stop_requested and not self._is_storing:
-                raise Interrupted("the node is stopping")
+            if not self._is_storing:
+                self.dul.require_running()
 
     def _own_channel(self) -> Channel:
         return AssociationChannel(

@@ -226,6 +226,8 @@ class Server:
 
     def _respond(self, message: Message, message_id: int, answer: Answer) -> None:
         self._association.dimse.require_open()
+        if message.sink is None:  # a C-STORE that is complete gets its answer
+            self._association.dul.require_running()
         values: dict[int, int | str | None] = {
             commands.AFFECTED_SOP_CLASS_UID: (
                 message.command.text(commands.AFFECTED_SOP_CLASS_UID)

@@ -85,6 +85,11 @@ class UpperLayer(DULServiceProvider):
             raise self.failure or AssociationLost("the association has ended")
         return self.socket
 
+    def require_running(self) -> None:
+        """Raises Interrupted where the node is stopping."""
+        if self.stop_requested:
+            raise Interrupted("the node is stopping")
+
     def send_pdu(self, primitive: Any) -> None:
         """Hand a primitive to the state machine and carry out what follows from it."""
         self.to_provider_queue.put(primitive)
@@ -109,8 +114,8 @@ class UpperLayer(DULServiceProvider):
         try:
             pdu = self.socket.read_pdu(deadline, tick, end)
         except AssociationLost as error:
-            if self.stop_requested and self.state != CLOSING:
-                raise Interrupted("the node is stopping") from error
+            if self.state != CLOSING:
+                self.require_running()
             self.failure = error
             self.event_queue.put(CLOSED_EVENT)
         except OversizedPDU as error:

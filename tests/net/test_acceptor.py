@@ -460,6 +460,26 @@ def test_stopping_lets_a_store_finish_and_aborts_the_rest(
         RawPeer(listener.address)
 
 
+def test_stopping_aborts_a_query_that_goes_on(
+    serve: Serve, dial: Dial, handler: ScriptedHandler
+) -> None:
+    def endless(_request):  # type: ignore[no-untyped-def]
+        while True:
+            yield Answer(status.PENDING, identifier=b"more")
+
+    handler.find = endless
+    listener = serve()
+    peer = dial(listener)
+    peer.associate(FIND_CONTEXT)
+    peer.send(raw.find_rq(1))
+    assert peer.response()[0] == status.PENDING
+    stopping = threading.Thread(target=listener.stop, args=(60,))
+    stopping.start()
+    peer.expect_abort()
+    stopping.join(20)
+    assert not stopping.is_alive()
+
+
 def test_a_store_that_does_not_finish_is_severed_after_the_grace(
     serve: Serve, dial: Dial, handler: ScriptedHandler
 ) -> None:
