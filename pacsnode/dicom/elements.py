@@ -25,6 +25,10 @@ _DEFLATED = (
 SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 
+_SHORT_NAMES = {vr: vr.decode() for vr in SHORT_VRS}
+_UNPACK_LITTLE = struct.Struct("<HH2sH").unpack_from
+_UNPACK_BIG = struct.Struct(">HH2sH").unpack_from
+
 UNDEFINED = 0xFFFFFFFF
 _ITEM = 0xFFFEE000
 _ITEM_DELIMITATION = 0xFFFEE00D
@@ -58,11 +62,8 @@ class Element(NamedTuple):
     form: Form
 
 
-class _Header(NamedTuple):
-    tag: int
-    vr: str
-    length: int
-    value: int  # where the value field begins
+# Tag, VR, length, and where the value field begins; a plain tuple, for there are many.
+_Header = tuple[int, str, int, int]
 
 
 class Window:
@@ -186,17 +187,18 @@ class Walker:
             return None
         if not form.is_explicit:
             group, number, length = struct.unpack_from("<HHL", data, offset)
-            return _Header(group << 16 | number, "", length, position + 8)
+            return (group << 16 | number, "", length, position + 8)
         order = "<" if form.is_little else ">"
-        group, number, vr, length = struct.unpack_from(order + "HH2sH", data, offset)
+        unpack = _UNPACK_LITTLE if form.is_little else _UNPACK_BIG
+        group, number, vr, length = unpack(data, offset)
         tag = group << 16 | number
-        if vr in SHORT_VRS:
-            return _Header(tag, vr.decode(), length, position + 8)
+        if short_vr := _SHORT_NAMES.get(vr):
+            return tag, short_vr, length, position + 8
         if vr in LONG_VRS:
             return self._long(tag, vr.decode(), position, order)
         if group == _DELIMITERS:
             (length,) = struct.unpack_from(order + "L", data, offset + 4)
-            return _Header(tag, "", length, position + 8)
+            return (tag, "", length, position + 8)
         return self._without_vr(tag, vr, position, order)
 
     def _long(self, tag: int, vr: str, position: int, order: str) -> _Header | None:
@@ -204,7 +206,7 @@ class Walker:
         if len(data) - offset < 12:
             return None
         (length,) = struct.unpack_from(order + "L", data, offset + 8)
-        return _Header(tag, vr, length, position + 12)
+        return (tag, vr, length, position + 12)
 
     def _without_vr(self, tag: int, vr: bytes, position: int, order: str) -> _Header | None:
         """Where two letters should stand that are a VR. A VR of times to come has the long form
@@ -214,11 +216,11 @@ class Walker:
         if vr.isalpha() and vr.isupper():
             if short == 0:
                 return self._long(tag, "", position, order)
-            return _Header(tag, "", short, position + 8)
+            return (tag, "", short, position + 8)
         (length,) = struct.unpack_from(order + "L", data, offset + 4)
         if short == 0 or length == UNDEFINED:
-            return _Header(tag, "", length, position + 8)
-        return _Header(tag, "", short, position + 8)
+            return (tag, "", length, position + 8)
+        return (tag, "", short, position + 8)
 
     def end_of(self, position: int, vr: str = "", is_item: bool = False) -> int:
         """Where the sequence, or the item, of undefined length ends that began before `position`,

@@ -1,0 +1,85 @@
+"""Text as it is kept and compared."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pacsnode.dicom.character_set import ASCII
+from pacsnode.dicom.text import decode_uid, decode_values, fold_name, trimmed
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Müller^Jörg^^^", "MULLER^JORG"),
+        ("Straße", "STRASSE"),
+        ("İSTANBUL", "istanbul"),
+        ("IŞIK", "ışık"),
+        ("Ёлкин", "елкин"),
+        ("ﾔﾏﾀﾞ", "ヤマダ"),
+        ("ＹＡＭＡＤＡ", "yamada"),
+        ("ΔΙΟΝΎΣΙΟΣ", "διονυσιος"),
+        ("Đặng^Văn", "DANG^VAN"),
+        ("Łódź", "LODZ"),
+        ("Ørsted", "ORSTED"),
+        (" Doe  Ray ^ J. ", "doe ray^j."),
+        ("Doe^J=", "doe^j"),
+        ("Doe^J==", "doe^j"),
+        ("Doe^J=^^=", "doe^j"),
+        ("e\u0301", "\u00e9"),
+        ("\u1112\u1161\u11ab", "한"),
+        ("שָׁלוֹם", "שלום"),
+    ],
+)
+def test_names_that_are_the_same_to_people_fold_alike(one: str, other: str) -> None:
+    assert fold_name(one) == fold_name(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Йод", "Иод"),
+        ("が", "か"),
+        ("ที่", "ที"),
+        ("Doe^^J", "Doe^J"),
+        ("=Doe", "Doe"),
+        ("A＊", "A*"),
+        ("A？", "A?"),
+        ("A＝B", "A=B"),
+        ("A＾B", "A^B"),
+    ],
+)
+def test_other_letters_and_places_stay_apart(one: str, other: str) -> None:
+    assert fold_name(one) != fold_name(other)
+
+
+@given(st.text(st.characters(codec="utf_8")))
+def test_folding_twice_changes_nothing(text: str) -> None:
+    folded = fold_name(text)
+    assert fold_name(folded) == folded
+
+
+@given(st.text(st.characters(codec="utf_8")))
+def test_folding_makes_no_signs(text: str) -> None:
+    folded = fold_name(text)
+    for sign in "*?\\":
+        assert folded.count(sign) == text.count(sign)
+    for sign in "^=":
+        assert folded.count(sign) <= text.count(sign)
+
+
+def test_trimming_takes_padding_and_composes() -> None:
+    assert trimmed(" \0e\u0301 \0") == "é"
+    assert trimmed("a\0b") == "a b"
+
+
+def test_values_are_split_but_in_long_texts() -> None:
+    assert decode_values(b"A\\ B\\ ", "LO", ASCII) == ("A", "B", "")
+    assert decode_values(b"A\\B ", "LT", ASCII) == ("A\\B",)
+    assert decode_values(b"\\ \\ ", "LO", ASCII) == ()
+    assert decode_values(b"\0 ", "UI", ASCII) == ()
+
+
+@given(st.binary())
+def test_uids_of_different_bytes_are_different(raw: bytes) -> None:
+    assert decode_uid(raw).encode("latin_1") == raw.rstrip(b" \0")
