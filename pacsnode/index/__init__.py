@@ -19,6 +19,7 @@ __all__ = [
     "Statistics",
     "exists",
     "open",
+    "salvage",
 ]
 
 
@@ -41,6 +42,11 @@ def open(  # noqa: A001
         database.close_all()
         raise
     return Index(database, found)
+
+
+def salvage(old_path: str | Path, new_index: Index) -> list[str]:
+    """See Index.salvage."""
+    return new_index.salvage(_path(old_path))
 
 
 def _path(url_or_path: str | Path) -> Path:

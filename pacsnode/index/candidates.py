@@ -32,7 +32,7 @@ def begin(database: Database, query: Query) -> tuple[Level, Pages]:
     is one read transaction, over before the page is handed out."""
     for level in (Level.IMAGE, Level.SERIES, Level.STUDY):
         key = query.key(level.unique_key) if level <= query.level else None
-        if key is not None:
+        if key is not None and key.vr == "UI":
             return level, _by_uid(database, level, key.values)
     owners = {level: _owners(level, query.matching) for level in _term_levels(query.level)}
     for level, selections in owners.items():

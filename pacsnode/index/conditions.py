@@ -30,6 +30,8 @@ class Conditions:
         self._match_file = match_file
         self._columns: dict[Level, list[Key]] = {level: [] for level in Level}
         self._others: dict[Level, list[Key]] = {level: [] for level in Level}
+        # Lists of UIDs may be long: one look-up for each row, not one comparison for each value.
+        self._uids: dict[Level, list[tuple[str, frozenset[str]]]] = {level: [] for level in Level}
         self._modalities: list[Key] = []
         for key in query.matching:
             self._sort(key, query.level)
@@ -41,6 +43,8 @@ class Conditions:
         row = max(key.level, Level.STUDY) if level > Level.PATIENT else key.level
         if key.keyword == MODALITIES:
             self._modalities.append(key)
+        elif key.keyword in COLUMNS[key.level] and key.vr == "UI":
+            self._uids[row].append((key.keyword, frozenset(key.values)))
         elif key.keyword in COLUMNS[key.level]:
             self._columns[row].append(key)
         else:
@@ -51,6 +55,8 @@ class Conditions:
         columns = self._columns[level]
         if level == Level.PATIENT and any(key.keyword in fold.ALIASED for key in columns):
             page = _with_aliases(database, page)
+        for keyword, uids in self._uids[level]:
+            page = [row for row in page if row.values[keyword] in uids]
         for key in columns:
             page = [row for row in page if _meets(row, key)]
         if level == Level.STUDY and self._modalities:

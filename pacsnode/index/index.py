@@ -1,11 +1,12 @@
 """The index as others see it: every call one short transaction, every failure an IndexFailure."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance
 from pacsnode.dicom.query import Key, Query
 from pacsnode.errors import InvalidQuery
-from pacsnode.index import notes, select, statistics, write
+from pacsnode.index import notes, salvaging, select, statistics, write
 from pacsnode.index.conditions import MatchFile
 from pacsnode.index.database import Database
 from pacsnode.index.records import REPLACE, Conflict, Flag, Match, Pending, Statistics
@@ -119,6 +120,17 @@ class Index:
                 return
             yield from (conflict for _, conflict in page)
             last = page[-1][0]
+
+    def is_empty(self) -> bool:
+        """Whether there is no instance at all."""
+        with self._database.reading() as connection:
+            return connection.execute("SELECT 1 FROM instance LIMIT 1").fetchone() is None
+
+    def salvage(self, old_path: Path) -> list[str]:
+        """Copy from the index file that this one is to replace what the storage tree cannot tell.
+        To be done before instances are added: whose file is there is not lost. Returns a line for
+        each table of which something could not be read."""
+        return salvaging.salvage(old_path, self._database)
 
     def release_thread(self) -> None:
         """Close the calling thread's connection; its next call opens one anew."""

@@ -5,7 +5,7 @@ a level is its keyword in snake case (`column`); it holds the values as received
 backslashes. study_header and series_header keep, word for word, the distinct things that instances
 say of their study and series: from them the two rows are folded (fold.py), anew when an instance
 goes. study_term and series_term are an inverted list of what is searched by (terms.py). flag,
-pending, conflict and lost hold what the storage tree cannot tell: reindex copies them (salvage.py).
+pending, conflict and lost hold what the storage tree cannot tell (salvaging.py).
 """
 
 import re

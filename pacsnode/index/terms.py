@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pacsnode.dicom.level import REQUEST_ATTRIBUTES
+from pacsnode.dicom.match import WILDCARD_VRS, date_bounds, name_pattern, normal_date
 from pacsnode.dicom.query import Key
 from pacsnode.dicom.text import fold_name
 from pacsnode.index import fold
@@ -48,14 +49,9 @@ def of_series(state: Mapping[str, str]) -> set[Term]:
 def _terms(keyword: str, values: str) -> Iterator[Term]:
     for value in values.split("\\"):
         if keyword in _NAMES:
-            yield from ((keyword, fold_name(group)) for group in value.split("=") if group)
+            yield from ((keyword, group) for group in fold_name(value).split("=") if group)
         elif value:
-            yield keyword, _date(value) if keyword in _DATES else value
-
-
-def _date(value: str) -> str:
-    """YYYYMMDD, also of the form of ACR-NEMA, YYYY.MM.DD; anything else as it is."""
-    return value.replace(".", "") if re.fullmatch(r"\d{4}\.\d\d\.\d\d", value) else value
+            yield keyword, (normal_date(value) or value) if keyword in _DATES else value
 
 
 class Span(NamedTuple):
@@ -68,6 +64,7 @@ class Span(NamedTuple):
 
 _LAST_CHARACTER = "\U0010ffff"
 _MAX_SPANS = 100
+_MAX_STARS = 4  # GLOB's time grows with their power
 
 
 def searched(keys: Iterable[Key]) -> Iterator[Key]:
@@ -82,41 +79,42 @@ def searched(keys: Iterable[Key]) -> Iterator[Key]:
 def spans(key: Key) -> list[Span]:
     """Terms among which are those of every row that the key matches; none where the key cannot be
     looked up."""
-    if len(key.values) > _MAX_SPANS:
+    if not _has_usual_vr(key) or len(key.values) > _MAX_SPANS:
         return []
-    found = []
+    found: list[Span] = []
     for value in key.values:
-        span = _span(key, value)
-        if span is None:
+        of_value = list(_spans(key, value))
+        if not of_value:
             return []
-        found.append(span)
+        found += of_value
     return found
 
 
-def _span(key: Key, value: str) -> Span | None:
-    if key.keyword in _DATES:
-        return _dates(value)
+def _has_usual_vr(key: Key) -> bool:
+    """A key is matched by the VR that it came with; terms know only their own."""
     if key.keyword in _NAMES:
-        # Any group will do: a key of several groups has them in one name.
-        value = next((group for group in map(fold_name, value.split("=")) if group.strip("*")), "")
-    if not value:
-        return None
-    prefix = re.split(r"[*?]", value, maxsplit=1)[0]
-    if prefix == value:
-        return Span(value, value)
-    # What a wildcard stands for may begin with what is trimmed from the ends of values.
-    return Span(prefix.rstrip(" ^"), prefix.rstrip(" ^") + _LAST_CHARACTER, _glob(value))
+        return key.vr == "PN"
+    if key.keyword in _DATES:
+        return key.vr == "DA"
+    return key.vr in WILDCARD_VRS and key.vr != "PN"
 
 
-def _glob(pattern: str) -> str:
-    """`*` and `?` mean the same to GLOB; brackets do not mean themselves."""
-    return pattern.replace("[", "[[]")
+def _spans(key: Key, value: str) -> Iterator[Span]:
+    if key.keyword in _DATES:
+        bounds = date_bounds(value)
+        yield Span(*bounds) if bounds else Span(value, value)
+    elif key.keyword in _NAMES:
+        # A name that fits the key has, somewhere, a group that fits the key's first one.
+        groups = name_pattern(value).groups
+        yield from map(_text, next((patterns for patterns in groups if patterns), ()))
+    else:
+        yield _text(value)
 
 
-def _dates(value: str) -> Span | None:
-    if "*" in value or "?" in value:
-        return None
-    low, hyphen, high = value.partition("-")
-    if not hyphen:
-        return Span(_date(value), _date(value))
-    return Span(_date(low.strip()), _date(high.strip()) or _LAST_CHARACTER)
+def _text(pattern: str) -> Span:
+    prefix = re.split(r"[*?]", pattern, maxsplit=1)[0]
+    if prefix == pattern:
+        return Span(pattern, pattern)
+    # To GLOB `*` and `?` mean the same, but brackets do not mean themselves.
+    glob = re.sub(r"\*+", "*", pattern).replace("[", "[[]")
+    return Span(prefix, prefix + _LAST_CHARACTER, glob if glob.count("*") <= _MAX_STARS else "")

@@ -24,13 +24,22 @@ def pattern(text: str) -> re.Pattern[str]:
 def name_fits(wanted: str, name: str) -> bool:
     wanted, name = fold(wanted), fold(name)
     if "=" not in wanted:
-        return any(group and pattern(wanted).fullmatch(group) for group in name.split("="))
+        return any(group and group_fits(wanted, group) for group in name.split("="))
     groups = [*name.split("="), "", ""]
     return all(
-        pattern(part).fullmatch(group)
+        group_fits(part, group)
         for part, group in zip(wanted.split("="), groups, strict=False)
         if part
     )
+
+
+def group_fits(wanted: str, group: str) -> bool:
+    """Trailing empty components do not count: `DOE^*` means any DOE, with other names or none."""
+    if pattern(wanted).fullmatch(group):
+        return True
+    while wanted.endswith(("^", "^*")):
+        wanted = wanted.removesuffix("*").removesuffix("^")
+    return wanted == "" or pattern(wanted).fullmatch(group) is not None
 
 
 def range_fits(wanted: str, value: str) -> bool:
@@ -44,16 +53,22 @@ def text_fits(wanted: str, value: str) -> bool:
     return pattern(wanted.strip()).fullmatch(value.strip()) is not None
 
 
+def number_fits(wanted: str, value: str) -> bool:
+    """Numbers have no wildcards (PS3.4 C.2.2.2.4)."""
+    return wanted.isdecimal() and int(wanted) == int(value)
+
+
 FITS: Mapping[str, Callable[[str, str], bool]] = {
     "PN": name_fits,
     "DA": range_fits,
     "TM": range_fits,
     "UI": str.__eq__,
+    "IS": number_fits,
 }
 
 
 def fits(key: Key, values: Iterable[str]) -> bool:
-    if not key.values or any(value and set(value) == {"*"} for value in key.values):
+    if all(set(value) == {"*"} for value in key.values):
         return True
     fit = FITS.get(key.vr, text_fits)
     filled = [value for value in values if value]
