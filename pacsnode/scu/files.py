@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from pacsnode.dicom import part10, status
 from pacsnode.dicom.message import Answer, DatasetSource, StoreRequest
-from pacsnode.errors import PacsnodeError
+from pacsnode.errors import PacsnodeError, UnreadableDataset
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
+SOP_CLASS_UID, SOP_INSTANCE_UID = 0x0008_0016, 0x0008_0018
 LONGEST_NAME = 64  # characters of a UID that may stand in a file's name as it is
 
 Skipped = Callable[[Path, str], None]
@@ -57,16 +58,31 @@ def find_files(paths: Iterable[Path], skipped: Skipped) -> Iterator[FileInstance
 
 
 def read_file(path: Path) -> FileInstance:
-    """Raises OSError, and UnreadableDataset where it is no DICOM."""
+    """Raises OSError, and UnreadableDataset where it is no DICOM. Where the file meta group and the
+    dataset differ over the UIDs, the dataset is right: it is what the peer gets to see."""
     with path.open("rb") as file:
         meta = part10.read_file_meta(file)
+        file.seek(meta.dataset_offset)
+        sop_class_uid, sop_instance_uid = _uids_of_dataset(file, meta.transfer_syntax_uid)
     return FileInstance(
         path,
-        meta.sop_class_uid,
-        meta.sop_instance_uid,
+        sop_class_uid or meta.sop_class_uid,
+        sop_instance_uid or meta.sop_instance_uid,
         meta.transfer_syntax_uid,
         meta.dataset_offset,
     )
+
+
+def _uids_of_dataset(file: BinaryIO, transfer_syntax_uid: str) -> tuple[str, str]:
+    from pacsnode.dicom.encode import read_dataset
+
+    wanted = (SOP_CLASS_UID, SOP_INSTANCE_UID)
+    try:
+        ds = read_dataset(file, transfer_syntax_uid, wanted, stop=SOP_INSTANCE_UID + 1)
+    except UnreadableDataset:
+        return "", ""
+    class_uid, instance_uid = (ds[tag].value if tag in ds else "" for tag in wanted)
+    return str(class_uid or "").strip(" \0"), str(instance_uid or "").strip(" \0")
 
 
 def _walk(paths: Iterable[Path], skipped: Skipped) -> Iterator[Path]:

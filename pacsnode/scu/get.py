@@ -107,10 +107,12 @@ def _shares(count: int) -> list[tuple[str, ...]]:
     """The transfer syntaxes dealt out to `count` contexts, the last one getting the rest."""
     if count == 1:
         return [(*UNCOMPRESSED, *COMPRESSED)]
-    alone = COMPRESSED[: count - 2]
-    rest = COMPRESSED[count - 2 :]
-    shares = [UNCOMPRESSED, *((uid,) for uid in alone)]
-    return [*shares, rest] if rest else shares
+    if count == 2:
+        return [UNCOMPRESSED, COMPRESSED]
+    ordered = (*UNCOMPRESSED, *COMPRESSED)
+    alone, rest = ordered[: count - 1], ordered[count - 1 :]
+    shares = [(uid,) for uid in alone]
+    return [*shares, rest] if rest else [*shares]
 
 
 def usual_classes() -> list[str]:
