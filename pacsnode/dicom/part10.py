@@ -27,6 +27,7 @@ IMPLEMENTATION_VERSION_NAME = "PACSNODE_010"
 # Names the layout of (0002,0102) in the node's files: version, BLAKE3, length, time of receipt.
 PRIVATE_INFORMATION_CREATOR_UID = "2.25.225607320557431289133420647521708051034"
 
+_GROUP = b"\2\0"
 _PREAMBLE = b"\0" * 128 + b"DICM"
 _SEAL = struct.Struct("<8s32sQq")
 _SEAL_VERSION = b"PACSNOD1"
@@ -75,7 +76,24 @@ def encode_meta(
 ) -> bytes:
     """Preamble and file meta group, with an open seal at the very end: see seal_fields. UIDs are
     written as they came; AE titles that are blank or not ASCII are left out."""
-    group = b"".join(
+    return _head(
+        _plain_elements(sop_class_uid, sop_instance_uid, transfer_syntax_uid),
+        _ae_element(0x0016, source_ae_title),
+        _ae_element(0x0017, source_ae_title),
+        _ae_element(0x0018, receiving_ae_title),
+        _uid_element(0x0100, PRIVATE_INFORMATION_CREATOR_UID),
+        _long_element(0x0102, _OPEN_SEAL),
+    )
+
+
+def encode_plain_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+    """Preamble and file meta group of a file outside the archive: nothing but what PS3.10 asks
+    for."""
+    return _head(_plain_elements(sop_class_uid, sop_instance_uid, transfer_syntax_uid))
+
+
+def _plain_elements(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+    return b"".join(
         (
             _long_element(0x0001, b"\0\1"),
             _uid_element(0x0002, sop_class_uid),
@@ -83,13 +101,12 @@ def encode_meta(
             _uid_element(0x0010, transfer_syntax_uid),
             _uid_element(0x0012, IMPLEMENTATION_CLASS_UID),
             _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode()),
-            _ae_element(0x0016, source_ae_title),
-            _ae_element(0x0017, source_ae_title),
-            _ae_element(0x0018, receiving_ae_title),
-            _uid_element(0x0100, PRIVATE_INFORMATION_CREATOR_UID),
-            _long_element(0x0102, _OPEN_SEAL),
         )
     )
+
+
+def _head(*elements: bytes) -> bytes:
+    group = b"".join(elements)
     return _PREAMBLE + _element(0x0000, b"UL", struct.pack("<L", len(group))) + group
 
 
@@ -192,7 +209,7 @@ def _meta_group(file: BinaryIO) -> tuple[dict[int, bytes], int]:
     file.seek(start)
     window = Window(file)
     first = window.at(0, 8)
-    if first[:2] != b"\2\0":
+    if first[:2] != _GROUP:
         return {}, start
     form = forms_of("", first)[0]
     walker = Walker(window, form)
@@ -201,7 +218,7 @@ def _meta_group(file: BinaryIO) -> tuple[dict[int, bytes], int]:
     for element in walker.walk(None, _AFTER_META):
         found[element.tag] = element.raw
         end = end or _end_by_length(element, walker.position)
-        if walker.position == end:
+        if walker.position == end and window.at(end, 2) != _GROUP:
             break
     return found, start + walker.position
 

@@ -46,6 +46,7 @@ WORDS = {
 
 CHUNK = 1 << 20
 SMALL = 1 << 16  # bytes of a value that is looked at as a whole
+LARGEST_TABLE = 64 << 20  # bytes: eight million frames
 DEEPEST = 64  # sequences within sequences
 
 
@@ -289,7 +290,10 @@ class Recoder:
             raise TranscodingError("native pixel data beside the description of encapsulated ones")
         swapped = encoding.is_little != self._writer.encoding.is_little
         word = _word(scope, header) if swapped else 1
-        if length > SMALL and tag not in (EXTENDED_OFFSETS, EXTENDED_LENGTHS):
+        is_table = tag in (EXTENDED_OFFSETS, EXTENDED_LENGTHS)
+        if is_table and length > LARGEST_TABLE:
+            raise TranscodingError(f"{header} is {length} bytes long")
+        if length > SMALL and not is_table:
             self._writer.header(tag, vr, length)
             self._copy(length, word)
             return
@@ -297,7 +301,7 @@ class Recoder:
         scope.keep(tag, value if encoding.is_little else swap(value, word))
         value = swap(value, word)
         if self._pixels is not None:
-            if tag in (EXTENDED_OFFSETS, EXTENDED_LENGTHS):
+            if is_table:
                 return
             value = self._pixels.replace(scope, tag, value)
         self._writer.header(tag, vr, len(value))

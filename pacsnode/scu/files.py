@@ -3,7 +3,6 @@ C-GET puts them."""
 
 import hashlib
 import os
-import struct
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -130,7 +129,13 @@ class FileSink:
         self._failed: OSError | None = None
         try:
             self._file = open(self._incoming, "xb")  # noqa: SIM115
-            self._file.write(_file_meta(request))
+            self._file.write(
+                part10.encode_plain_meta(
+                    request.sop_class_uid,
+                    request.sop_instance_uid,
+                    request.context.transfer_syntax,
+                )
+            )
         except OSError as error:
             self._fail(error)
 
@@ -166,25 +171,3 @@ class FileSink:
     def _fail(self, error: OSError) -> None:
         self._failed = error
         self.discard()
-
-
-def _file_meta(request: StoreRequest) -> bytes:
-    """Preamble and file meta group (PS3.10 7.1)."""
-    elements = b"".join(
-        (
-            struct.pack("<HH2sHL", 2, 1, b"OB", 0, 2) + b"\0\1",
-            _element(0x02, b"UI", request.sop_class_uid),
-            _element(0x03, b"UI", request.sop_instance_uid),
-            _element(0x10, b"UI", request.context.transfer_syntax),
-            _element(0x12, b"UI", part10.IMPLEMENTATION_CLASS_UID),
-            _element(0x13, b"SH", part10.IMPLEMENTATION_VERSION_NAME),
-        )
-    )
-    group_length = struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(elements))
-    return bytes(128) + b"DICM" + group_length + elements
-
-
-def _element(number: int, vr: bytes, text: str) -> bytes:
-    value = text.encode("latin-1", "replace")
-    value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
-    return struct.pack("<HH2sH", 2, number, vr, len(value)) + value

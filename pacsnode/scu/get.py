@@ -25,6 +25,15 @@ from pacsnode.scu.plan import MOST_CONTEXTS
 STUDY_KEYS = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "AccessionNumber", "StudyID")
 ASKED = 20_000  # instances whose SOP class is asked for before the answer is taken for typical
 
+STORAGE = "1.2.840.10008.5.1.4.1.1."
+
+# CT, MR, CR, DX, MG, US, SC, XA, RF, NM, PET; reports, PDF, key objects, presentation states; RT.
+MOST_USUAL = """
+    2 2.1 4 4.1 1 1.1 1.2 6.1 3.1 7 7.4 12.1 12.2 20 128 130
+    88.11 88.22 88.33 88.59 88.67 104.1 104.2 11.1 66.4 66 77.1.4 77.1.1 77.1.6 13.1.3
+    481.1 481.2 481.3 481.4 481.5 481.8 9.1.1
+"""
+
 # In the order in which they are given a context of their own, where there is room.
 COMPRESSED = (
     "1.2.840.10008.1.2.4.70",
@@ -122,10 +131,13 @@ def usual_classes() -> list[str]:
     found = [
         uid
         for uid, (name, kind, _, retired, *_) in UID_dictionary.items()
-        if kind == "SOP Class" and uid.startswith("1.2.840.10008.5.1.4.1.1.")
+        if kind == "SOP Class" and uid.startswith(STORAGE)
         and "Storage" in name and not retired
     ]  # fmt: skip
-    return sorted(found, key=lambda uid: [int(part) for part in uid.split(".")])
+    order = {f"{STORAGE}{arc}": place for place, arc in enumerate(MOST_USUAL.split())}
+    return sorted(
+        found, key=lambda uid: (order.get(uid, len(order)), [int(arc) for arc in uid.split(".")])
+    )
 
 
 def sop_classes(connect: Connect, peer: Peer, model: Model, identifier: Dataset) -> set[str]:
