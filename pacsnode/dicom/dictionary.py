@@ -9,7 +9,7 @@ def tag_of(keyword: str) -> int:
     """The tag of a keyword, 0 where there is none of this name."""
     from pydicom.datadict import tag_for_keyword
 
-    return tag_for_keyword(keyword) or 0
+    return (keyword and tag_for_keyword(keyword)) or 0  # some retired tags have no keyword
 
 
 def keyword_of(tag: int) -> str:

@@ -77,9 +77,16 @@ def decode_dataset(
     data: bytes, transfer_syntax_uid: str, default_character_set: str | None = None
 ) -> Dataset:
     """A dataset at hand, whole. Raises UnreadableDataset."""
-    return read_dataset(
-        BytesIO(data), transfer_syntax_uid, None, default_character_set, UNDEFINED, UNDEFINED
-    )
+    window = open_window(BytesIO(data), transfer_syntax_uid)
+    faults: list[UnreadableDataset] = []
+    for form in forms_of(transfer_syntax_uid, window.at(0, 8)):
+        try:
+            found = list(Walker(window, form).walk(longest=UNDEFINED))
+        except UnreadableDataset as fault:
+            faults.append(fault)
+            continue
+        return _dataset(found, character_set_of_text(default_character_set))
+    raise faults[0]
 
 
 def read_dataset(
@@ -90,18 +97,21 @@ def read_dataset(
     stop: int = _PIXEL_DATA,
     longest: int = 65536,
 ) -> Dataset:
-    """The wanted elements (None: all) of the dataset at the file's present position, up to the
-    first tag from `stop` on and without values over `longest` bytes. Raises UnreadableDataset."""
+    """What can be read of the wanted elements (None: all) of the dataset at the file's present
+    position, up to the first tag from `stop` on and without values over `longest` bytes. Where it
+    breaks off, that is the end."""
     window = open_window(file, transfer_syntax_uid)
-    faults: list[UnreadableDataset] = []
+    found: list[Element] = []
     for form in forms_of(transfer_syntax_uid, window.at(0, 8)):
+        found.clear()
         try:
-            found = list(Walker(window, form).walk(_with_characters(wanted), stop, longest))
-        except UnreadableDataset as fault:
-            faults.append(fault)
-            continue
-        return _dataset(found, character_set_of_text(default_character_set))
-    raise faults[0]
+            for element in Walker(window, form).walk(_with_characters(wanted), stop, longest):
+                found.append(element)
+        except UnreadableDataset:
+            if not found:
+                continue
+        break
+    return _dataset(found, character_set_of_text(default_character_set))
 
 
 def _with_characters(wanted: Container[int] | None) -> Container[int] | None:

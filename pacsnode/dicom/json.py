@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from pacsnode.dicom.values import (
     values_of,
     vr_in_use,
 )
+from pacsnode.errors import UnreadableDataset
 
 if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _MAX_DEPTH = 16
+_TAG = re.compile(r"[0-9A-Fa-f]{8}")
 _NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _NOT_OF_THE_MODEL = frozenset({0x00080005})  # JSON is UTF-8
 
@@ -105,14 +108,24 @@ def _element_to_json(element: DataElement) -> Json:
 
 
 def dataset_from_json(document: str | Mapping[str, Any]) -> Dataset:
-    """The Dataset of a DICOM JSON object, or of its text. Raises ValueError where it is none."""
+    """The Dataset of a DICOM JSON object, or of its text. Raises UnreadableDataset where it
+    is none."""
     from pydicom import Dataset
 
     from pacsnode.dicom.encode import element_of
 
-    attributes = json.loads(document) if isinstance(document, str) else document
+    try:
+        attributes = json.loads(document) if isinstance(document, str) else document
+    except ValueError as error:
+        raise UnreadableDataset(f"no JSON: {error}") from error
+    if not isinstance(attributes, Mapping):
+        raise UnreadableDataset("a DICOM JSON dataset is an object")
     dataset = Dataset()
     for tag, attribute in attributes.items():
+        if not _TAG.fullmatch(tag):
+            raise UnreadableDataset(f"{tag!r} is no tag")
+        if not isinstance(attribute, Mapping):
+            raise UnreadableDataset(f"{tag}: an attribute is an object")
         vr = attribute.get("vr", "UN")
         content = attribute.get("Value", ())
         if "InlineBinary" in attribute:
