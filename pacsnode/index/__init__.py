@@ -3,7 +3,7 @@
 import uuid
 from pathlib import Path
 
-from pacsnode.errors import ConfigurationError
+from pacsnode.errors import ConfigurationError, PacsnodeError
 from pacsnode.index import schema
 from pacsnode.index.database import Database
 from pacsnode.index.index import Index
@@ -34,11 +34,11 @@ def open(  # noqa: A001
 ) -> Index:
     """Open the index, made and migrated where needed. `archive_id` is for a new one; without it a
     new one gets a random id. Raises SchemaTooNew or ConfigurationError, which names the file and
-    what to do."""
+    what to do; IndexFailure where a migration failed."""
     database = Database(_path(url_or_path), fsync=fsync)
     try:
         found = schema.prepare(database, archive_id or uuid.uuid4().hex)
-    except ConfigurationError:
+    except PacsnodeError:
         database.close_all()
         raise
     return Index(database, found)

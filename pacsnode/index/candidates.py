@@ -6,7 +6,7 @@ streamed, a bounded number at a time.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Key, Query
@@ -14,10 +14,12 @@ from pacsnode.index import rows, terms
 from pacsnode.index.database import Database
 from pacsnode.index.rows import PAGE, Row
 
+FIRST_PAGE = 50
 FEW = 1_000
 MANY = 10_000
 
 Pages = Iterator[list[Row]]
+Item = TypeVar("Item", int, str)
 
 
 class _Owners(NamedTuple):
@@ -115,28 +117,35 @@ def _stream(database: Database, selections: Sequence[_Owners]) -> Iterator[list[
 
 def _by_ids(database: Database, level: Level, lists: Iterator[list[int]]) -> Pages:
     for ids in lists:
-        for start in range(0, len(ids), PAGE):
+        for part in _parts(ids):
             with database.reading() as connection:
-                page = rows.by_id(connection, level, ids[start : start + PAGE])
+                page = rows.by_id(connection, level, part)
                 page = rows.with_ancestors(connection, level, page)
             yield page
 
 
 def _by_uid(database: Database, level: Level, uids: Sequence[str]) -> Pages:
-    distinct = list(dict.fromkeys(uids))
-    for start in range(0, len(distinct), PAGE):
+    for part in _parts(list(dict.fromkeys(uids))):
         with database.reading() as connection:
-            page = rows.by_uid(connection, level, distinct[start : start + PAGE])
+            page = rows.by_uid(connection, level, part)
             page = rows.with_ancestors(connection, level, page)
         yield page
 
 
+def _parts(items: list[Item]) -> Iterator[list[Item]]:
+    """A few first, so that the first answer does not wait for what is counted of hundreds."""
+    if items:
+        yield items[:FIRST_PAGE]
+    for start in range(FIRST_PAGE, len(items), PAGE):
+        yield items[start : start + PAGE]
+
+
 def _walk(database: Database, level: Level) -> Pages:
-    last = 0
+    last, size = 0, FIRST_PAGE
     while True:
         with database.reading() as connection:
-            page = rows.after(connection, level, last)
+            page = rows.after(connection, level, last, size)
         if not page:
             return
-        last = page[-1].ids[level]
+        last, size = page[-1].ids[level], PAGE
         yield page

@@ -29,7 +29,8 @@ class _Connection(sqlite3.Connection):
     """As its base, but can be weakly referenced, and closes when its thread is gone."""
 
     def __del__(self) -> None:
-        self.close()
+        with contextlib.suppress(sqlite3.Error):  # one that was never opened
+            self.close()
 
 
 class Database(peewee.SqliteDatabase):

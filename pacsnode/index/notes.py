@@ -40,12 +40,14 @@ def flags_after(connection: Connection, last: int, limit: int) -> list[tuple[int
 
 
 def add_pending(connection: Connection, kind: str, uids: InstanceUIDs, digest: bytes) -> Pending:
-    cursor = connection.execute(
+    """The same step is noted once."""
+    (id_,) = connection.execute(
         "INSERT INTO pending (kind, study_instance_uid, series_instance_uid, sop_instance_uid,"
-        " digest, noted_at) VALUES (?, ?, ?, ?, ?, ?)",
+        " digest, noted_at) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET noted_at = excluded.noted_at RETURNING id",
         (kind, *uids, digest, now()),
-    )
-    return Pending(int(cursor.lastrowid or 0), kind, uids, digest)
+    ).fetchone()
+    return Pending(id_, kind, uids, digest)
 
 
 def pending(connection: Connection) -> list[Pending]:

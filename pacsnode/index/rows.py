@@ -102,11 +102,11 @@ def by_uid(connection: Connection, level: Level, uids: Iterable[str]) -> list[Ro
     )
 
 
-def after(connection: Connection, level: Level, last: int) -> list[Row]:
-    """The next page in the order of ids."""
+def after(connection: Connection, level: Level, last: int, size: int) -> list[Row]:
+    """The next `size` rows in the order of ids."""
     table = TABLE[level]
     return _rows(
-        connection, level, f"WHERE {table}.id > ? ORDER BY {table}.id LIMIT {PAGE}", (last,)
+        connection, level, f"WHERE {table}.id > ? ORDER BY {table}.id LIMIT ?", (last, size)
     )
 
 

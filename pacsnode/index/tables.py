@@ -219,9 +219,17 @@ class Pending(Model):
     kind = TextField()
     study_instance_uid = TextField()
     series_instance_uid = TextField()
-    sop_instance_uid = TextField(index=True)
+    sop_instance_uid = TextField()
     digest = BlobField()
     noted_at = BigIntegerField()
+
+    class Meta:
+        indexes = (
+            (
+                ("sop_instance_uid", "kind", "study_instance_uid", "series_instance_uid", "digest"),
+                True,
+            ),
+        )
 
 
 class Conflict(Model):

@@ -1,0 +1,125 @@
+"""Threads, processes and failures beside one another."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pacsnode import index as index_room
+from pacsnode.dicom.level import Level
+from pacsnode.errors import IndexFailure
+from pacsnode.index import Index, database
+from tests.index.instances import make, query
+
+
+def test_many_threads_add_the_same_instances_and_each_is_added_once(index: Index) -> None:
+    def add(thread: int) -> int:
+        try:
+            added = 0
+            for number in range(40):
+                made = make(f"1.{number % 3}", f"1.{number % 3}.1", f"1.1.{number}")
+                added += index.add(*made) is None
+            return added
+        finally:
+            index.release_thread()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(add, range(8))) == 40
+    assert index.statistics()[:4] == (3, 3, 3, 40)
+
+
+def test_a_reader_and_a_writer_do_not_wait_for_each_other(index: Index) -> None:
+    for number in range(600):
+        index.add(*make(f"1.{number}", f"1.{number}.1", f"1.{number}.1.1"))
+    found = index.find(query(Level.STUDY))
+    next(found)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(index.add, *make("2", "2.1", "2.1.1")).result(timeout=10)
+        pool.submit(index.release_thread).result()
+    # Nothing is read while answers are on their way: the log can be reset under a slow peer.
+    busy, _, _ = index._database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    assert busy == 0
+    assert len(list(found)) == 600
+
+
+def test_another_process_writes_beside_this_one(index: Index, path: Path) -> None:
+    program = (
+        "import sys; from pacsnode import index; from tests.index.instances import make\n"
+        "opened = index.open(sys.argv[1], fsync=False)\n"
+        "for n in range(100): opened.add(*make(uid=f'7.{n}'))\n"
+        "opened.close()\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", program, str(path)])
+    for number in range(100):
+        index.add(*make(uid=f"8.{number}"))
+    assert other.wait(60) == 0
+    assert index.statistics().instances == 200
+
+
+def test_a_lock_held_too_long_is_an_index_failure(
+    index: Index, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index._database.execute_sql("PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(IndexFailure, match="another process"):
+        index.add(*make())
+    other.execute("ROLLBACK")
+    other.close()
+    assert index.add(*make()) is None
+
+
+def test_after_a_full_disk_nothing_is_half_done_and_the_next_call_works(index: Index) -> None:
+    index.add(*make())
+    (pages,) = index._database.execute_sql("PRAGMA page_count").fetchone()
+    index._database.execute_sql(f"PRAGMA max_page_count = {pages}")
+    long = "X" * 50_000
+    with pytest.raises(IndexFailure, match="no space"):
+        index.add(*make("2", "2.1", "2.1.1", StudyDescription=long))
+    assert index.statistics()[:4] == (1, 1, 1, 1)
+    index._database.execute_sql("PRAGMA max_page_count = 1000000")
+    assert index.add(*make("2", "2.1", "2.1.1", StudyDescription=long)) is None
+
+
+def test_damage_met_later_names_the_file_and_reindex(path: Path) -> None:
+    index = index_room.open(path, fsync=False)
+    for number in range(300):
+        index.add(*make(f"1.{number}", f"1.{number}.1", f"1.{number}.1.1"))
+    index.close()
+    content = bytearray(path.read_bytes())
+    half = len(content) // 2 // 4096 * 4096
+    content[half:] = b"\xff" * (len(content) - half)
+    path.write_bytes(content)
+    index = index_room.open(path, fsync=False)
+    with pytest.raises(IndexFailure, match="reindex") as raised:
+        list(index.find(query(Level.STUDY)))
+    assert str(path) in str(raised.value)
+    index.close()
+
+
+def test_a_connection_is_one_threads_and_goes_with_it(index: Index) -> None:
+    opened = index._database._opened
+    before = len(opened)
+    done = threading.Event()
+
+    def work() -> None:
+        index.instance("1")
+        assert len(opened) == before + 1
+        index.release_thread()
+        done.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done.is_set()
+    assert len(opened) == before
+
+
+def test_waiting_for_ones_turn_ends(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.01)
+    with index._database._turn, pytest.raises(IndexFailure, match="locked"):
+        index.add(*make())

@@ -1,0 +1,143 @@
+"""The index file: new, known, too new, damaged."""
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pacsnode import index as index_room
+from pacsnode.dicom.level import COLUMNS, Level
+from pacsnode.errors import ConfigurationError, IndexFailure, SchemaTooNew
+from pacsnode.index import schema, tables
+from pacsnode.index.tables import column
+from tests.index.instances import make
+
+
+def test_a_new_index_takes_the_archive_id_given(path: Path) -> None:
+    assert not index_room.exists(path)
+    index_room.open(path, archive_id="a" * 32).close()
+    assert index_room.exists(path)
+    reopened = index_room.open(path, archive_id="b" * 32)
+    assert reopened.archive_id == "a" * 32
+    reopened.close()
+
+
+def test_without_one_each_index_gets_its_own(tmp_path: Path) -> None:
+    first, second = (index_room.open(tmp_path / name) for name in ("1", "2"))
+    assert len(first.archive_id) == 32
+    assert first.archive_id != second.archive_id
+    first.close()
+    second.close()
+
+
+def test_every_column_of_the_levels_is_a_field_of_its_table() -> None:
+    models = (tables.Patient, tables.Study, tables.Series, tables.Instance)
+    for level, model in zip(Level, models, strict=True):
+        assert {column(keyword) for keyword in COLUMNS[level]} <= set(model._meta.columns)
+
+
+def test_rows_are_numbered_for_good_and_point_at_rows_that_exist(path: Path) -> None:
+    index = index_room.open(path)
+    for table in ("patient", "study", "series", "instance"):
+        (text,) = index._database.execute_sql(
+            "SELECT sql FROM sqlite_master WHERE name = ?", (table,)
+        ).fetchone()
+        assert "AUTOINCREMENT" in text
+    assert index._database.execute_sql("PRAGMA foreign_keys").fetchone() == (1,)
+    index.close()
+
+
+@pytest.mark.parametrize(("fsync", "level"), [(True, 2), (False, 1)])
+def test_fsync_decides_about_synchronous(path: Path, fsync: bool, level: int) -> None:
+    index = index_room.open(path, fsync=fsync)
+    assert index._database.execute_sql("PRAGMA synchronous").fetchone() == (level,)
+    assert index._database.execute_sql("PRAGMA journal_mode").fetchone() == ("wal",)
+    index.close()
+
+
+def test_a_newer_schema_is_refused_with_both_versions(path: Path) -> None:
+    index_room.open(path).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE archive SET schema_version = 99")
+    with pytest.raises(SchemaTooNew, match=rf"99.*{schema.SCHEMA_VERSION}"):
+        index_room.open(path)
+
+
+def test_an_older_schema_is_migrated_step_by_step(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_room.open(path).close()
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 2)
+    last = schema.SCHEMA_VERSION
+    monkeypatch.setitem(
+        schema.MIGRATIONS, last - 1, lambda c: c.execute("CREATE TABLE added (id INTEGER)")
+    )
+    monkeypatch.setitem(
+        schema.MIGRATIONS, last, lambda c: c.execute("ALTER TABLE added ADD COLUMN name TEXT")
+    )
+    index = index_room.open(path)
+    row = index._database.execute_sql("SELECT schema_version FROM archive").fetchone()
+    assert row == (last,)
+    index._database.execute_sql("SELECT id, name FROM added")
+    index.close()
+
+
+def test_a_migration_that_fails_leaves_the_version_it_found(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_room.open(path).close()
+    known = schema.SCHEMA_VERSION
+
+    def fail(connection: sqlite3.Connection) -> None:
+        connection.execute("CREATE TABLE added (id INTEGER)")
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "SCHEMA_VERSION", known + 1)
+        patched.setitem(schema.MIGRATIONS, known + 1, fail)
+        with pytest.raises(IndexFailure, match="disk I/O error"):
+            index_room.open(path)
+    index = index_room.open(path)
+    assert not index._database.table_exists("added")
+    index.close()
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all", b"\0" * 5000, b"SQLite format 3\0" * 300]
+)
+def test_a_damaged_file_is_named_with_what_to_do(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="reindex") as raised:
+        index_room.open(path)
+    assert str(path) in str(raised.value)
+
+
+def test_an_empty_file_is_a_new_index(path: Path) -> None:
+    path.touch()
+    assert not index_room.exists(path)
+    index_room.open(path).close()
+
+
+def test_a_folder_in_its_place_is_named(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(ConfigurationError, match=path.name):
+        index_room.open(path)
+
+
+def test_an_unknown_scheme_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="postgresql"):
+        index_room.open("postgresql://localhost/x")
+
+
+def test_a_clean_close_leaves_no_log_to_replay(path: Path) -> None:
+    index = index_room.open(path)
+    index.add(*make())
+    assert path.with_name(path.name + "-wal").stat().st_size > 0
+    index.close()
+    wal = path.with_name(path.name + "-wal")
+    assert not wal.exists() or wal.stat().st_size == 0
+    begun = time.monotonic()
+    index_room.open(path).close()
+    assert time.monotonic() - begun < 1
