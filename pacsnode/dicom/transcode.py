@@ -1,6 +1,7 @@
 """Dataset bytes from one transfer syntax to another: other encodings of what is uncompressed, and
 decompression. Memory holds one frame at a time."""
 
+import logging
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -233,6 +234,8 @@ class PixelDecoder:
                 scope.values[EXTENDED_OFFSETS],
                 scope.values[EXTENDED_LENGTHS],
             )
+        # A traceback for each codec that refuses, though the next one may not.
+        logging.getLogger("pydicom").setLevel(logging.CRITICAL)
         raw = self._uid in KEEPS_COLOUR_SPACE
         return get_decoder(self._uid).iter_array(
             cast(Any, file), raw=raw, decoding_plugin=codec, **options

@@ -339,3 +339,13 @@ def test_pixels_that_would_not_fit_into_a_value_are_refused_before_they_are_made
     pixels = struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF)
     with pytest.raises(TranscodingError, match="bytes long"):
         bring(fields + pixels, RLE, EXPLICIT)
+
+
+def test_codecs_that_refuse_say_so_in_the_error_and_not_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    original = Original(Path(str(get_testdata_file("JPEG-lossy.dcm", download=False))))
+    caplog.clear()
+    with pytest.raises(TranscodingError, match="12-bit"):
+        bring(original.dataset, original.uid, EXPLICIT)
+    assert not caplog.records
