@@ -26,10 +26,11 @@ Completed = subprocess.CompletedProcess[str]
 
 
 def _environment() -> dict[str, str]:
-    """A command's environment: none of the developer's configuration, and no Nagle in DCMTK."""
+    """A command's environment: this very code, none of the developer's configuration, and no Nagle
+    in DCMTK."""
     left_out = ("PACSNODE_CONFIG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
-    return {**kept, "TCP_NODELAY": "1"}
+    return {**kept, "TCP_NODELAY": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
 
 
 def run_pacsnode(

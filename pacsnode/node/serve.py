@@ -2,13 +2,11 @@
 informed."""
 
 import logging
-import queue
 import signal
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from pacsnode import __version__, log
 from pacsnode.config.load import load
@@ -16,11 +14,11 @@ from pacsnode.config.model import Configuration
 from pacsnode.errors import ConfigurationError
 from pacsnode.node.address import address_text
 from pacsnode.node.build import Node
+from pacsnode.node.signals import Signals
 
 logger = logging.getLogger(__name__)
 
 GRACE = 10.0  # seconds that C-STOREs under way get to finish
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 Notify = Callable[[str], None]
 
@@ -36,11 +34,9 @@ def serve(
     cannot start."""
     log.configure(configuration.log.level, configuration.log.format)
     threading.excepthook = _log_thread_fault
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    # Until now a signal ends the start; from here on it only waits its turn.
     node = Node(configuration)
-    for number in HANDLED:
-        signal.signal(number, _put_into(signals))
+    # Until now a signal ends the start; from here on it waits its turn.
+    signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     notify = _notifier()
     node.start()
     logger.info(
@@ -63,16 +59,15 @@ def serve(
 def _watch(
     node: Node,
     path: Path | None,
-    signals: "queue.SimpleQueue[int]",
+    signals: Signals,
     notify: Notify,
     watchdog: float | None,
 ) -> int:
     """Reload and give signs of life, at half of the `watchdog` time, until a signal says stop."""
     interval = watchdog / 2 if watchdog else None
     while True:
-        try:
-            number = signals.get(timeout=interval)
-        except queue.Empty:
+        number = signals.wait(interval)
+        if number is None:
             if node.is_healthy:
                 notify("WATCHDOG=1")
             continue
@@ -99,13 +94,6 @@ def reload(node: Node, path: Path | None) -> None:
     logger.info("%s reloaded: access, modalities, log", path)
     if waiting:
         logger.warning("changed, but only a restart takes it over: %s", ", ".join(waiting))
-
-
-def _put_into(
-    signals: "queue.SimpleQueue[int]",
-) -> Callable[[int, FrameType | None], None]:
-    # SimpleQueue.put may be called while the interrupted code is inside its get.
-    return lambda number, frame: signals.put(number)
 
 
 def _notifier() -> Notify:
