@@ -98,6 +98,8 @@ def read_instance(
                 uids = _uids(elements)
             except UnusableUID as missing:
                 faults.append(fault or missing)
+                if fault:
+                    break
                 continue
             return _instance(uids, elements, assumed, sop_class_uid)
     raise faults[0]

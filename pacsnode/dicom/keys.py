@@ -32,15 +32,17 @@ def identifier(level: Level, keys: Iterable[str]) -> Dataset:
     dataset = Dataset()
     dataset.add(text_element(_LEVEL, (level.word,)))
     for key in keys:
+        if not _is_text(key):
+            raise UsageError(f"{key!r}: not text in the terminal's encoding")
         name, _, value = key.partition("=")
         path = [_tag(part, key) for part in re.sub(r"\[0\]", "", name).split(".")]
         _add(dataset, path, value.strip(), key)
     return dataset
 
 
-def tags_of(keys: Iterable[str]) -> tuple[int, ...]:
-    """The tags of the outermost attributes that keys name. Raises UsageError."""
-    return tuple(_tag(re.split(r"[.=\[]", key, maxsplit=1)[0], key) for key in keys)
+def _is_text(key: str) -> bool:
+    """Bytes of a command line that are no text arrive as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in key)
 
 
 def _tag(name: str, key: str) -> int:

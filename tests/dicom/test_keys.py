@@ -61,6 +61,7 @@ def test_a_key_given_again_adds_its_value() -> None:
         ("Rows=-1", "'-1'"),
         ("RequestAttributesSequence=3", "sequence"),
         ("PatientID.StudyDate=3", "no sequence"),
+        ("PatientID=\udcff", "not text"),
     ],
 )
 def test_what_is_no_key_is_named(key: str, said: str) -> None:
