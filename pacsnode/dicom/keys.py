@@ -45,6 +45,11 @@ def _is_text(key: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in key)
 
 
+def tags_of(keys: Iterable[str]) -> tuple[int, ...]:
+    """The tags of the outermost attributes that keys name. Raises UsageError."""
+    return tuple(_tag(re.split(r"[.=\[]", key, maxsplit=1)[0], key) for key in keys)
+
+
 def _tag(name: str, key: str) -> int:
     name = name.strip()
     if found := _TAG.fullmatch(name):

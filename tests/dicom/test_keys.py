@@ -2,7 +2,7 @@
 
 import pytest
 
-from pacsnode.dicom.keys import identifier
+from pacsnode.dicom.keys import identifier, tags_of
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.values import plain_values
 from pacsnode.errors import UsageError
@@ -68,3 +68,10 @@ def test_what_is_no_key_is_named(key: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as raised:
         identifier(Level.STUDY, [key])
     assert repr(key) in str(raised.value)
+
+
+def test_the_tags_that_keys_name_are_those_of_outermost_attributes() -> None:
+    keys = ("PatientID=7", "(0010,0010)", "RequestAttributesSequence[0].0040,0009=x")
+    assert tags_of(keys) == (0x00100020, 0x00100010, 0x00400275)
+    with pytest.raises(UsageError):
+        tags_of(("Nonsense",))
