@@ -31,7 +31,6 @@ def command(
     Example: pacsnode find ARCHIVE -L study -k PatientName='DOE*' -k StudyDate=20240101-
     """
     from pacsnode.cli.columns import RETURNED, columns
-    from pacsnode.dicom.keys import tags_of
     from pacsnode.node.build import build_connect
     from pacsnode.scu.find import find
 
@@ -40,6 +39,6 @@ def command(
     model = options.model_of(level_name, root)
     identifier = options.identifier_of(level_name, keys, RETURNED[level])
     with closing(find(build_connect(run.configuration), target, model, identifier)) as answers:
-        count = show_datasets(answers, columns(level, tags_of(keys)), form)
+        count = show_datasets(answers, columns(level, options.tags_of(level_name, keys)), form)
     if not count:
         complain("no match")

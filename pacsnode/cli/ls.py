@@ -30,7 +30,6 @@ def command(
 ) -> None:
     """List what the node itself has."""
     from pacsnode.cli.columns import RETURNED, columns
-    from pacsnode.dicom.keys import tags_of
     from pacsnode.node.build import build_archive
 
     if ((flagged or conflicts) and keys) or (flagged and conflicts):
@@ -51,7 +50,7 @@ def command(
         query = options.local_query(level_name, [*keys, *RETURNED[level]])
         for key in query.ignored:
             complain(f"{key.keyword or hex(key.tag)} was not matched: it is not of this level")
-        show_datasets(archive.find(query), columns(level, tags_of(keys)), form)
+        show_datasets(archive.find(query), columns(level, options.tags_of(level_name, keys)), form)
 
 
 def _tags() -> list[int]:

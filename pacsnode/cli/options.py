@@ -83,6 +83,15 @@ def identifier_of(name: str, keys: Sequence[str], returned: Sequence[str] = ()) 
     return identifier(level_of(name), [*keys, *returned])
 
 
+def tags_of(name: str, keys: Sequence[str]) -> list[int]:
+    """What `keys` name. Raises UsageError."""
+    return [
+        int(element.tag)
+        for element in identifier_of(name, keys)
+        if element.keyword != "QueryRetrieveLevel"
+    ]
+
+
 def local_query(name: str, keys: Sequence[str], *, retrieve: bool = False) -> "Query":
     """A query of the node's own index. `retrieve`: what it selects is moved or removed, so that it
     must be definite and no key of it may be ignored. Raises UsageError."""
