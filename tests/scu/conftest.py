@@ -1,5 +1,6 @@
 """A whole node in this process, with a peer's eyes."""
 
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,21 @@ from pacsnode import net
 from pacsnode.archive import Archive, open_archive
 from pacsnode.config.model import Access as Rules
 from pacsnode.config.model import Listen, Modality, Timeouts
-from pacsnode.dicom.message import Connect, Peer
+from pacsnode.dicom.message import Caller, Connect, Peer
 from pacsnode.net.listener import Listener
 from pacsnode.scp import Access, Dispatcher, Settings
 
 TIMEOUTS = Timeouts(connect=5.0, acse=5.0, network=10.0, dimse=10.0, idle=30.0)
+
+
+class Watched(Dispatcher):
+    """Tells when associations are over."""
+
+    over: threading.Semaphore
+
+    def ended(self, caller: Caller) -> None:
+        super().ended(caller)
+        self.over.release()
 
 
 class Node:
@@ -24,7 +35,8 @@ class Node:
         self.archive: Archive = open_archive(folder)
         rules = Rules(unknown_callers="all")
         access = Access(Settings("PACSNODE", rules, modalities, 100))
-        dispatcher = Dispatcher(self.archive, access, self.connect, spool_folder=str(folder))
+        dispatcher = Watched(self.archive, access, self.connect, spool_folder=str(folder))
+        self.over = dispatcher.over = threading.Semaphore(0)
         self._listener: Listener = net.listen(
             dispatcher, ae_title="PACSNODE", settings=Listen(port=0), timeouts=TIMEOUTS
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
+from pacsnode.dicom.encode import encode_dataset
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.message import Peer
 from pacsnode.dicom.query import Model
@@ -15,10 +16,11 @@ from pacsnode.scu.echo import echo
 from pacsnode.scu.files import find_files, read_file
 from pacsnode.scu.find import find
 from pacsnode.scu.get import get, propose, sop_classes, usual_classes
-from pacsnode.scu.models import model_of
+from pacsnode.scu.models import Service, context_for, encode, model_of, proposal
 from pacsnode.scu.move import move
 from pacsnode.scu.store import send
 from tests.scu.conftest import Node
+from tests.scu.scripted import CT, EXPLICIT, Sample
 
 Start = Callable[..., Node]
 
@@ -184,3 +186,61 @@ def test_the_root_follows_the_level_unless_given() -> None:
     assert model_of(Level.SERIES, "patient") is Model.PATIENT_ROOT
     with pytest.raises(UsageError):
         model_of(Level.PATIENT, "study")
+
+
+def tiny(count: int) -> list[Sample]:
+    """Instances of one study that are nothing but their UIDs."""
+    made = []
+    for number in range(count):
+        ds = Dataset()
+        ds.SOPClassUID, ds.SOPInstanceUID = CT, f"1.2.3.4.{number}"
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2", "1.2.3"
+        made.append(Sample(ds.SOPInstanceUID, CT, EXPLICIT, encode_dataset(ds, EXPLICIT)))
+    return made
+
+
+def count_of(node: Node) -> int:
+    wanted = identifier("IMAGE", SOPInstanceUID="")
+    return sum(1 for _ in find(node.connect, node.peer, Model.STUDY_ROOT, wanted))
+
+
+def test_closing_a_move_early_cancels_it_over_there(start_node: Start) -> None:
+    other = start_node()
+    node = start_node(OTHER=other.peer)
+    assert all(outcome.is_success for outcome in send(node.connect, node.peer, tiny(400)))
+    wanted = identifier("STUDY", StudyInstanceUID="1.2")
+    answers = move(node.connect, node.peer, Model.STUDY_ROOT, wanted, "OTHER")
+    first = next(answers)
+    assert not first.is_last
+    assert first.counters is not None
+    assert first.counters.remaining is not None
+    assert first.counters.remaining + first.counters.completed == 400
+    answers.close()
+    assert 0 < count_of(other) < 400
+
+
+def test_closing_a_get_early_leaves_whole_files_only(start_node: Start, tmp_path: Path) -> None:
+    node = start_node()
+    assert all(outcome.is_success for outcome in send(node.connect, node.peer, tiny(400)))
+    wanted = identifier("STUDY", StudyInstanceUID="1.2")
+    answers = get(node.connect, node.peer, Model.STUDY_ROOT, wanted, tmp_path / "out")
+    assert not next(answers).is_last
+    answers.close()
+    names = os.listdir(tmp_path / "out")
+    assert 0 < len(names) < 400
+    assert all(name.endswith(".dcm") for name in names)
+
+
+def test_a_requester_that_is_killed_ends_its_move(start_node: Start) -> None:
+    other = start_node()
+    node = start_node(OTHER=other.peer)
+    assert all(outcome.is_success for outcome in send(node.connect, node.peer, tiny(400)))
+    assert node.over.acquire(timeout=10)
+    channel = node.connect(node.peer, [proposal(Service.MOVE, Model.STUDY_ROOT)])
+    context = context_for(channel, Service.MOVE, Model.STUDY_ROOT)
+    data = encode(identifier("STUDY", StudyInstanceUID="1.2"), context)
+    next(channel.move(context, data, "OTHER"))
+    channel.abort()
+    assert node.over.acquire(timeout=10)
+    assert other.over.acquire(timeout=10)
+    assert count_of(other) < 400
