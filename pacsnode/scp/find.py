@@ -1,6 +1,7 @@
 """C-FIND (PS3.4 C.4.1): a query in, an answer for each match, a final one."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from pacsnode.dicom import status
@@ -50,9 +51,10 @@ def _answers(
         default_character_set=default_character_set,
     )
     pending = status.PENDING_KEYS_IGNORED if query.ignored else status.PENDING
-    for dataset in archive.find(query, ae_title=archive.ae_title):
-        if request.cancelled():
-            yield Answer(status.CANCELLED, "Cancelled by the caller")
-            return
-        yield Answer(pending, identifier=encode_dataset(dataset, transfer_syntax))
+    with closing(archive.find(query)) as datasets:
+        for dataset in datasets:
+            if request.cancelled():
+                yield Answer(status.CANCELLED, "Cancelled by the caller")
+                return
+            yield Answer(pending, identifier=encode_dataset(dataset, transfer_syntax))
     yield Answer(status.SUCCESS)

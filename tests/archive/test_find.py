@@ -1,0 +1,229 @@
+"""Answers to queries, out of an archive with real files."""
+
+import logging
+from io import BytesIO
+
+import pytest
+from pydicom import Dataset
+from pydicom.sequence import Sequence as Items
+
+from pacsnode.archive import Archive, Arrival
+from pacsnode.dicom.encode import encode_dataset, text_element
+from pacsnode.dicom.level import Level
+from pacsnode.dicom.query import Model, Query, parse_query
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def dataset(number: int = 1, study: str = "1.2.3", **values: object) -> Dataset:
+    ds = Dataset()
+    ds.SOPClassUID = CT
+    ds.SOPInstanceUID = f"{study}.1.{number}"
+    ds.StudyInstanceUID = study
+    ds.SeriesInstanceUID = f"{study}.1"
+    ds.PatientID = "4711"
+    ds.PatientName = "DOE^JANE"
+    ds.Modality = "CT"
+    ds.InstanceNumber = number
+    for keyword, value in values.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+def store(archive: Archive, ds: Dataset) -> None:
+    receipt = archive.begin(Arrival(CT, ds.SOPInstanceUID, EXPLICIT, "CT1", "NODE"))
+    source = BytesIO(encode_dataset(ds, EXPLICIT))
+    while block := source.read(4096):
+        receipt.write(memoryview(block))
+    receipt.finish()
+
+
+def asked(level: str, model: Model = Model.STUDY_ROOT, **keys: object) -> Query:
+    ds = Dataset()
+    ds.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        if isinstance(value, str):
+            ds.add(text_element(keyword, (value,) if value else ()))  # wildcards are no valid CS
+        else:
+            setattr(ds, keyword, value)
+    return parse_query(encode_dataset(ds, EXPLICIT), EXPLICIT, model)
+
+
+def keywords(answer: Dataset) -> set[str]:
+    return {element.keyword for element in answer}
+
+
+def found(archive: Archive, level: str, model: Model = Model.STUDY_ROOT, **keys: object) -> Dataset:
+    (answer,) = archive.find(asked(level, model, **keys))
+    return answer
+
+
+def test_an_answer_has_the_keys_asked_for_and_the_unique_keys_down_to_its_level(
+    archive: Archive,
+) -> None:
+    store(archive, dataset(StudyDescription="HEAD"))
+    answer = found(archive, "STUDY", StudyDescription="")
+    assert keywords(answer) == {"StudyDescription", "StudyInstanceUID", "QueryRetrieveLevel"}
+    answer = found(archive, "IMAGE", Model.PATIENT_ROOT, PatientID="4711")
+    assert keywords(answer) == {
+        "PatientID",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "SOPInstanceUID",
+        "QueryRetrieveLevel",
+    }
+    assert answer.QueryRetrieveLevel == "IMAGE"
+
+
+def test_values_come_back_as_received(archive: Archive) -> None:
+    store(archive, dataset(PatientName="Doe^Jané^^", SpecificCharacterSet="ISO_IR 100", Rows=512))
+    answer = found(archive, "IMAGE", PatientName="DOE*", StudyInstanceUID="1.2.3", Rows=None)
+    assert answer.PatientName == "Doe^Jané^^"
+    assert answer.Rows == 512
+    assert answer["Rows"].VR == "US"
+
+
+def test_a_key_without_a_value_in_the_row_is_answered_empty(archive: Archive) -> None:
+    store(archive, dataset())
+    answer = found(archive, "STUDY", AccessionNumber="", StudyDate="", PatientWeight=None)
+    for keyword in ("AccessionNumber", "StudyDate", "PatientWeight"):
+        assert not answer[keyword].value
+
+
+def test_computed_keys_and_where_to_retrieve_from(archive: Archive) -> None:
+    store(archive, dataset(1))
+    store(archive, dataset(2))
+    answer = found(
+        archive,
+        "STUDY",
+        ModalitiesInStudy="CT",
+        SOPClassesInStudy="",
+        NumberOfStudyRelatedSeries="",
+        NumberOfStudyRelatedInstances="",
+        RetrieveAETitle="",
+        InstanceAvailability="",
+    )
+    assert answer.ModalitiesInStudy == "CT"
+    assert answer.SOPClassesInStudy == CT
+    assert answer.NumberOfStudyRelatedSeries == "1"
+    assert answer.NumberOfStudyRelatedInstances == "2"
+    assert answer.RetrieveAETitle == "NODE"
+    assert answer.InstanceAvailability == "ONLINE"
+
+
+def test_attributes_in_no_column_are_answered_from_the_row_and_matched(archive: Archive) -> None:
+    store(archive, dataset(PatientAge="034Y", OperatorsName="SMITH"))
+    assert found(archive, "STUDY", PatientAge="034Y").PatientAge == "034Y"
+    assert not list(archive.find(asked("STUDY", PatientAge="035Y")))
+    assert found(archive, "SERIES", StudyInstanceUID="1.2.3", OperatorsName="smith")
+
+
+def test_image_attributes_in_no_column_are_answered_and_matched_from_the_file(
+    archive: Archive,
+) -> None:
+    store(archive, dataset(1, ImageType=["ORIGINAL", "PRIMARY"], KVP="120.0"))
+    store(archive, dataset(2, ImageType=["DERIVED", "PRIMARY"], KVP="80"))
+    study = {"StudyInstanceUID": "1.2.3"}
+    answers = list(archive.find(asked("IMAGE", ImageType="", **study)))
+    assert [list(answer.ImageType) for answer in answers] == [
+        ["ORIGINAL", "PRIMARY"],
+        ["DERIVED", "PRIMARY"],
+    ]
+    assert found(archive, "IMAGE", ImageType="DERIV*", **study).SOPInstanceUID == "1.2.3.1.2"
+    assert found(archive, "IMAGE", KVP="120", **study).SOPInstanceUID == "1.2.3.1.1"
+    selected = archive.select(asked("IMAGE", ImageType="DERIVED", **study))
+    assert [stored.uids.sop_instance_uid for stored in selected] == ["1.2.3.1.2"]
+
+
+def test_a_lost_file_is_answered_without_what_only_it_knows(
+    archive: Archive, data_dir: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(archive, dataset(ImageType=["ORIGINAL"]))
+    (stored,) = archive.select(asked("STUDY", StudyInstanceUID="1.2.3"))
+    archive._storage.delete(stored.uids)
+    with caplog.at_level(logging.WARNING):
+        answer = found(archive, "IMAGE", ImageType="", StudyInstanceUID="1.2.3")
+    assert not answer.ImageType
+    assert stored.uids.sop_instance_uid in caplog.text
+    assert not list(archive.find(asked("IMAGE", ImageType="X", StudyInstanceUID="1.2.3")))
+
+
+def request(step: str, procedure: str) -> Dataset:
+    item = Dataset()
+    item.ScheduledProcedureStepID = step
+    item.RequestedProcedureID = procedure
+    return item
+
+
+def test_request_attributes_match_within_one_item_and_are_answered(archive: Archive) -> None:
+    items = Items([request("S1", "R1"), request("S2", "R2")])
+    store(archive, dataset(RequestAttributesSequence=items))
+
+    def search(step: str, procedure: str) -> list[Dataset]:
+        wanted = Items([request(step, procedure)])
+        return list(archive.find(asked("SERIES", RequestAttributesSequence=wanted)))
+
+    assert search("S1", "R2") == []
+    (answer,) = search("S2", "R*")
+    assert [
+        (item.ScheduledProcedureStepID, item.RequestedProcedureID)
+        for item in answer.RequestAttributesSequence
+    ] == [("S1", "R1"), ("S2", "R2")]
+
+
+def test_of_a_sequence_the_items_have_what_was_asked_for(archive: Archive) -> None:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "T-A0100", "SRT", "Brain"
+    store(archive, dataset(ProcedureCodeSequence=Items([code])))
+    wanted = Dataset()
+    wanted.CodeValue, wanted.CodeMeaning = "T-A0100", ""
+    answer = found(archive, "STUDY", ProcedureCodeSequence=Items([wanted]))
+    (item,) = answer.ProcedureCodeSequence
+    assert keywords(item) == {"CodeValue", "CodeMeaning"}
+    assert item.CodeMeaning == "Brain"
+    wanted.CodeValue = "T-XXXX"
+    assert not list(archive.find(asked("STUDY", ProcedureCodeSequence=Items([wanted]))))
+
+
+@pytest.mark.parametrize(
+    ("name", "of_query", "expected"),
+    [
+        ("DOE^JANE", "ISO_IR 100", None),
+        ("Müller", "ISO_IR 100", "ISO_IR 100"),
+        ("Иванов", "ISO_IR 100", "ISO_IR 192"),
+        ("Müller", None, "ISO_IR 192"),
+    ],
+)
+def test_answers_are_labelled_by_what_they_hold(
+    archive: Archive, name: str, of_query: str | None, expected: str | None
+) -> None:
+    store(archive, dataset(PatientName=name, SpecificCharacterSet="ISO_IR 192"))
+    keys = {"SpecificCharacterSet": of_query} if of_query else {}
+    answer = found(archive, "STUDY", PatientName="", **keys)
+    assert answer.get("SpecificCharacterSet") == expected
+    assert answer.PatientName == name
+
+
+def test_keys_of_lower_levels_are_not_answered_with_anything(archive: Archive) -> None:
+    store(archive, dataset())
+    query = asked("STUDY", SeriesInstanceUID="1.9.9", StudyInstanceUID="1.2.3")
+    assert query.ignored
+    (answer,) = archive.find(query)
+    assert not answer.get("SeriesInstanceUID")
+
+
+def test_a_patient_is_answered_at_its_own_level(archive: Archive) -> None:
+    store(archive, dataset(study="1.2.3"))
+    store(archive, dataset(study="1.2.4", PatientName="Doe^Jane"))
+    store(archive, dataset(study="1.2.5", PatientName="ROE"))
+    query = asked(
+        "PATIENT",
+        Model.PATIENT_ROOT,
+        PatientID="4711",
+        NumberOfPatientRelatedStudies="",
+        PatientName="",
+    )
+    assert query.level == Level.PATIENT
+    answers = [(a.PatientName, a.NumberOfPatientRelatedStudies) for a in archive.find(query)]
+    assert answers == [("DOE^JANE", "2"), ("ROE", "1")]
