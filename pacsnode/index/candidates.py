@@ -5,6 +5,7 @@ Where an indexed key leaves a few rows, these are read in one go. Where none doe
 streamed, a bounded number at a time.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -75,14 +76,16 @@ def _selection(level: Level, kind: str, spans: Sequence[terms.Span]) -> _Owners:
     owner, join = ("owner", "")
     if level == Level.PATIENT:
         owner, join = ("study.parent", " CROSS JOIN study ON study.id = study_term.owner")
-    parts, parameters = [], []
+    select = f"SELECT {owner} AS id FROM {table}{join} WHERE kind = ?"
+    # However many single values there are, SQLite sees one list.
+    singles = [span.low for span in spans if span.is_single]
+    parts = [f"{select} AND value IN (SELECT value FROM json_each(?))"] if singles else []
+    parameters = [kind, json.dumps(singles)] if singles else []
     for span in spans:
-        glob = " AND value GLOB ?" if span.pattern else ""
-        parts.append(
-            f"SELECT {owner} AS id FROM {table}{join}"
-            f" WHERE kind = ? AND value >= ? AND value <= ?{glob}"
-        )
-        parameters += [kind, span.low, span.high, *([span.pattern] if span.pattern else [])]
+        if not span.is_single:
+            glob = " AND value GLOB ?" if span.pattern else ""
+            parts.append(f"{select} AND value >= ? AND value <= ?{glob}")
+            parameters += [kind, span.low, span.high, *([span.pattern] if span.pattern else [])]
     return _Owners(" UNION ALL ".join(parts), tuple(parameters))
 
 

@@ -61,6 +61,10 @@ class Span(NamedTuple):
     high: str
     pattern: str = ""
 
+    @property
+    def is_single(self) -> bool:
+        return self.low == self.high
+
 
 _LAST_CHARACTER = "\U0010ffff"
 _MAX_SPANS = 100
@@ -79,7 +83,7 @@ def searched(keys: Iterable[Key]) -> Iterator[Key]:
 def spans(key: Key) -> list[Span]:
     """Terms among which are those of every row that the key matches; none where the key cannot be
     looked up."""
-    if not _has_usual_vr(key) or len(key.values) > _MAX_SPANS:
+    if not _has_usual_vr(key):
         return []
     found: list[Span] = []
     for value in key.values:
@@ -87,7 +91,7 @@ def spans(key: Key) -> list[Span]:
         if not of_value:
             return []
         found += of_value
-    return found
+    return found if sum(not span.is_single for span in found) <= _MAX_SPANS else []
 
 
 def _has_usual_vr(key: Key) -> bool:
