@@ -49,6 +49,19 @@ def run_pacsnode(
     )
 
 
+def start_pacsnode(*arguments: object, folder: Path) -> "subprocess.Popen[str]":
+    """`python -m pacsnode …`, still running."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pacsnode", *map(str, arguments)],
+        cwd=folder,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
 @dataclass
 class RunningNode:
     """A node in a process of its own; its files are in `folder`."""

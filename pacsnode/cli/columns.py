@@ -10,7 +10,6 @@ RETURNED = {
     Level.PATIENT: (*PATIENT, "NumberOfPatientRelatedStudies", "NumberOfPatientRelatedInstances"),
     Level.STUDY: (
         "StudyDate",
-        "StudyTime",
         "PatientName",
         "PatientID",
         "AccessionNumber",

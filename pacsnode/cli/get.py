@@ -2,11 +2,15 @@
 
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pacsnode.cli import options
 from pacsnode.cli.run import Run
+
+if TYPE_CHECKING:
+    from pacsnode.dicom.message import StoreRequest
 
 
 @click.command("get")
@@ -38,15 +42,29 @@ def command(
 
     Example: pacsnode get ARCHIVE -o here -k StudyInstanceUID=1.2.3
     """
+    from pacsnode.cli.interrupts import Interrupts
     from pacsnode.cli.retrieving import follow
     from pacsnode.node.build import build_connect
+    from pacsnode.scu.files import name_of
     from pacsnode.scu.get import get
 
     options.require_values(keys)
     target = options.resolve_peer(run, peer, aet)
     model = options.model_of(level_name, root)
     identifier = options.identifier_of(level_name, keys)
-    with closing(
-        get(build_connect(run.configuration), target, model, identifier, folder)
-    ) as answers:
+    connect = build_connect(run.configuration)
+
+    def name(request: "StoreRequest") -> str:
+        interrupts.hold()
+        return name_of(request)
+
+    def received(_path: Path) -> None:
+        interrupts.release()
+
+    with (
+        Interrupts() as interrupts,
+        closing(
+            get(connect, target, model, identifier, folder, name=name, received=received)
+        ) as answers,
+    ):
         return 0 if follow(answers) else 1

@@ -13,6 +13,7 @@ from pacsnode.errors import DicomError, DuplicateRefused
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
+    from pacsnode.cli.interrupts import Interrupts
     from pacsnode.cli.progress import Bar
     from pacsnode.cli.sources import Files
 
@@ -26,6 +27,7 @@ def command(run: Run, paths: tuple[Path, ...]) -> int:
     No network is needed, and the node may be running meanwhile. Files that are no DICOM are named
     and skipped.
     """
+    from pacsnode.cli.interrupts import Interrupts
     from pacsnode.cli.progress import bar, count_files
     from pacsnode.cli.sources import Files
     from pacsnode.node.build import build_archive
@@ -33,16 +35,18 @@ def command(run: Run, paths: tuple[Path, ...]) -> int:
     if not paths:
         raise click.UsageError("which files? At least one PATH is needed")
     files = Files(paths)
-    with build_archive(run.configuration) as archive, bar() as shown:
+    with build_archive(run.configuration) as archive, bar() as shown, Interrupts() as interrupts:
         count_files(paths, shown)
-        became, failed = _take(archive, files, shown)
+        became, failed = _take(archive, files, shown, interrupts)
     for what, count in became.items():
         say(f"{count} {what}")
     say(f"{failed + files.failed} failed, {files.skipped} skipped")
     return 1 if failed or files.failed else 0
 
 
-def _take(archive: "Archive", files: "Files", shown: "Bar") -> tuple[Counter[str], int]:
+def _take(
+    archive: "Archive", files: "Files", shown: "Bar", interrupts: "Interrupts"
+) -> tuple[Counter[str], int]:
     """What became of the files, and how many could not be taken."""
     from pacsnode.archive import Kind
 
@@ -50,7 +54,8 @@ def _take(archive: "Archive", files: "Files", shown: "Bar") -> tuple[Counter[str
     failed = 0
     for file in files:
         try:
-            outcome = archive.import_file(file.path)
+            with interrupts.held():
+                outcome = archive.import_file(file.path)
         except (DicomError, DuplicateRefused) as error:
             failed += 1
             complain(f"{file.path}: {error}")

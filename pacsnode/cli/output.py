@@ -7,7 +7,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -53,7 +53,7 @@ def show_datasets(datasets: "Iterable[Dataset]", columns: Sequence[int], form: s
     elif form == "csv":
         _show_csv(counted, columns)
     else:
-        titles = [_title(tag) for tag in columns]
+        titles = [Title(_title(tag), _is_foldable(tag)) for tag in columns]
         show_table(titles, ([_text(dataset, tag) for tag in columns] for dataset in counted))
     return counted.count
 
@@ -71,7 +71,14 @@ class Counted:
             yield dataset
 
 
-def show_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+class Title(NamedTuple):
+    """A column's title; a column that is `foldable` gives way where the terminal is narrow."""
+
+    text: str
+    is_foldable: bool = False
+
+
+def show_table(titles: Sequence[Title], rows: Iterable[Sequence[str]]) -> None:
     """Aligned columns under their titles; as wide as need be where no terminal sets limits."""
     from rich.console import Console
     from rich.table import Table
@@ -79,7 +86,9 @@ def show_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
-        table.add_column(Text(printable(title)), overflow="fold")
+        table.add_column(
+            Text(printable(title.text)), overflow="fold", no_wrap=not title.is_foldable
+        )
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     if not table.rows:
@@ -140,6 +149,16 @@ def _title(tag: int) -> str:
         return dictionary_description(tag)
     except KeyError:
         return f"({keyword})"
+
+
+def _is_foldable(tag: int) -> bool:
+    """Whether an attribute's values are long: dates, times, numbers and codes are not."""
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        return dictionary_VR(tag) not in ("DA", "TM", "IS", "US", "CS")
+    except KeyError:
+        return True
 
 
 def _text(dataset: "Dataset", tag: int) -> str:

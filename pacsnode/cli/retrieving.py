@@ -17,7 +17,9 @@ def follow(answers: "Iterator[Progress]") -> bool:
         for last in answers:
             if (counters := last.counters) is not None:
                 done = counters.completed + counters.failed + counters.warning
-                shown.at(done, done + counters.remaining if counters.remaining else None)
+                # The last answer has no Remaining: nothing is left then.
+                left = 0 if last.is_last else counters.remaining
+                shown.at(done, None if left is None else done + left)
     if last is None:
         complain("the peer ended without an answer")
         return False

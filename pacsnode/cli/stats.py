@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pacsnode.cli import options
-from pacsnode.cli.output import show_csv, show_json, show_table
+from pacsnode.cli.output import Title, show_csv, show_json, show_table
 from pacsnode.cli.run import Run
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ def command(run: Run, form: str) -> None:
     elif form == "csv":
         show_csv(("figure", "value"), _rows(figures))
     else:
-        show_table(("Figure", "Value"), ((name, f"{value:,}") for name, value in _rows(figures)))
+        show_table(
+            (Title("Figure"), Title("Value")),
+            ((name, f"{value:,}") for name, value in _rows(figures)),
+        )
 
 
 def _totals(figures: "Figures") -> Iterator[Row]:

@@ -22,7 +22,7 @@ from pacsnode.errors import (
     RequestFailed,
     UsageError,
 )
-from tests.conftest import Completed, RunningNode
+from tests.conftest import Completed, RunningNode, start_pacsnode
 
 Pacsnode = Callable[..., Completed]
 
@@ -150,13 +150,7 @@ def test_a_peer_that_cannot_be_reached_is_exit_code_3(
 def test_an_interrupted_command_exits_130(tmp_path: Path, number: int) -> None:
     # A FIFO as configuration file: the command waits for it until it is interrupted.
     os.mkfifo(tmp_path / "config.yaml")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pacsnode", "check"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
+    process = start_pacsnode("check", folder=tmp_path)
     with open(tmp_path / "config.yaml", "w", encoding="utf-8"):  # opens when the reader has
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
@@ -164,14 +158,11 @@ def test_an_interrupted_command_exits_130(tmp_path: Path, number: int) -> None:
     assert "Traceback" not in errors
 
 
-def test_a_reader_that_has_enough_is_no_reason_to_complain(node: RunningNode) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "pacsnode", "--config", str(node.config), "ls", "--format", "csv"],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    ) as process:
+def test_a_reader_that_has_enough_is_no_reason_to_complain(
+    node: RunningNode, tmp_path: Path
+) -> None:
+    arguments = ("--config", node.config, "ls", "--format", "csv")
+    with start_pacsnode(*arguments, folder=tmp_path) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

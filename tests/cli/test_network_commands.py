@@ -4,13 +4,15 @@ import csv
 import io
 import json
 import re
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 
-from tests.conftest import Completed, Dcmtk, RunningNode, StartNode
+from tests.conftest import Completed, Dcmtk, RunningNode, StartNode, start_pacsnode
 
 Pacsnode = Callable[..., Completed]
 WriteFile = Callable[..., Path]
@@ -121,7 +123,7 @@ def test_find_prints_a_table_json_and_csv(sent: RunningNode, pacsnode: Pacsnode)
     table = pacsnode("find", sent.peer, "-L", "study", "-k", "PatientName=DOE*")
     assert table.returncode == 0
     title, row = table.stdout.splitlines()
-    assert title.startswith("Study Date  Study Time")
+    assert title.startswith("Study Date  Patient")
     assert "DOE^JOHN" in row
     assert row.split()[-1] == "1.2.3"
 
@@ -198,3 +200,24 @@ def test_move_sends_to_a_third(
     unknown = pacsnode("move", node.peer, "--to", "NOBODY", *keys)
     assert unknown.returncode == 1
     assert "A801" in unknown.stderr
+
+
+def test_an_interrupted_get_leaves_whole_files_only(
+    node: RunningNode, write_file: WriteFile, tmp_path: Path, pacsnode: Pacsnode
+) -> None:
+    for number in range(150):
+        write_file(f"in/{number}.dcm", StudyInstanceUID="1.2.3", TextValue="x" * 100_000)
+    assert pacsnode("send", node.peer, "in").returncode == 0
+    arguments = ("get", node.peer, "-o", "out", "-k", "StudyInstanceUID=1.2.3")
+    process = start_pacsnode(*arguments, folder=tmp_path)
+    deadline = time.monotonic() + 30
+    while not list((tmp_path / "out").glob("*.dcm")):
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    names = [path.name for path in (tmp_path / "out").iterdir()]
+    assert all(name.endswith(".dcm") for name in names)
+    assert 0 < len(names) < 150
+    for name in names:
+        assert len(dcmread(tmp_path / "out" / name).TextValue) == 100_000
