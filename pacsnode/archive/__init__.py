@@ -9,15 +9,16 @@ from pydicom.dataset import Dataset
 
 from pacsnode import index as index_room
 from pacsnode import storage as storage_room
-from pacsnode.archive.delete import delete
-from pacsnode.archive.fetch import fetch
-from pacsnode.archive.find import find, select
+from pacsnode.archive.delete import delete_selected
+from pacsnode.archive.fetch import fetch_stored
+from pacsnode.archive.find import find as find_answers
+from pacsnode.archive.find import select as select_instances
 from pacsnode.archive.folder import DataFolder, agree, identity
 from pacsnode.archive.outcome import Kind, OnDuplicate, OnStored, Outcome
 from pacsnode.archive.settle import recover
 from pacsnode.archive.stats import Figures, statistics
 from pacsnode.archive.store import Policy, Receipt, Reception
-from pacsnode.archive.verify import Fault, Finding, verify
+from pacsnode.archive.verify import Fault, Finding, findings
 from pacsnode.dicom.instance import StoredInstance
 from pacsnode.dicom.query import Query
 from pacsnode.errors import ConfigurationError, StorageError
@@ -73,20 +74,22 @@ class Archive:
     def find(self, query: Query, *, ae_title: str | None = None) -> Generator[Dataset, None, None]:
         """Answers to a query; `ae_title` is what RetrieveAETitle says, the node's own if None.
         Raises IndexFailure or StorageError."""
-        yield from find(self._storage, self._index, query, ae_title=ae_title or self.ae_title)
+        yield from find_answers(
+            self._storage, self._index, query, ae_title=ae_title or self.ae_title
+        )
 
     def select(self, query: Query) -> Generator[StoredInstance, None, None]:
         """All instances below what matches. Raises IndexFailure or StorageError."""
-        yield from select(self._storage, self._index, query)
+        yield from select_instances(self._storage, self._index, query)
 
     def fetch(self, stored: StoredInstance) -> AbstractContextManager[StoredFile]:
         """Open a stored instance at its dataset. Raises InstanceMissing or InstanceDamaged, which
         mark it as lost, StorageError or IndexFailure."""
-        return fetch(self._storage, self._index, stored, self._policy.character_sets)
+        return fetch_stored(self._storage, self._index, stored, self._policy.character_sets)
 
     def delete(self, query: Query, progress: Callable[[int], None] = lambda done: None) -> int:
         """Remove all instances below what matches; returns how many."""
-        return delete(
+        return delete_selected(
             self._storage,
             self._index,
             self.select(query),
@@ -96,7 +99,7 @@ class Archive:
 
     def verify(self, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
         """Compare index and storage tree, byte for byte; see archive/verify.py."""
-        return verify(self._storage, self._index, self._policy.character_sets, progress)
+        return findings(self._storage, self._index, self._policy.character_sets, progress)
 
     def statistics(self) -> Figures:
         return statistics(self._folder, self._storage, self._index)
@@ -141,6 +144,7 @@ def open_archive(
     try:
         storage = storage_room.open(folder.instances, folder.conflicts, fsync=fsync)
         archive_id = identity(folder, storage)
+        folder.make_private(folder.index)
         index = index_room.open(folder.index, fsync=fsync, archive_id=archive_id)
         try:
             agree(folder, storage, index.archive_id, lambda: _is_empty(index))

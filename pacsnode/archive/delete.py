@@ -12,7 +12,7 @@ from pacsnode.storage import Storage
 BATCH = 500
 
 
-def delete(
+def delete_selected(
     storage: Storage,
     index: Index,
     selected: Iterable[StoredInstance],

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def fetch(
+def fetch_stored(
     storage: Storage, index: Index, stored: StoredInstance, character_sets: CharacterSets
 ) -> Iterator[StoredFile]:
     """Open an instance at its dataset. What is yielded may be another than `stored`, where that was

@@ -18,7 +18,9 @@ INDEX = "index.sqlite"
 NODE_LOCK = ".node.lock"
 WRITERS_LOCK = ".writers.lock"
 
+# Patients' data: nobody but the node's own user and group.
 FOLDER_MODE = 0o750
+FILE_MODE = 0o640
 
 
 class DataFolder:
@@ -59,6 +61,14 @@ class DataFolder:
         except FileNotFoundError:
             return False
 
+    def make_private(self, path: Path) -> None:
+        """An empty file for an index, where there is none, that not everybody may read; SQLite
+        makes what it keeps beside it alike."""
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE))
+        except OSError as error:
+            raise _unusable(self.path, error) from error
+
     def use(self, *, serving: bool = False, alone: bool = False) -> None:
         """Lock the folder until `release`: any number of processes may work in it beside each
         other, one of them the node that serves, unless one must be alone. Raises DataFolderLocked,
@@ -78,7 +88,7 @@ class DataFolder:
 
     def _lock(self, name: str, kind: int) -> int:
         try:
-            descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o640)
+            descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT, FILE_MODE)
         except OSError as error:
             raise _unusable(self.path, error) from error
         try:

@@ -89,12 +89,14 @@ class _Rebuilding:
         archive_id = self._storage.archive_id or old_id or uuid.uuid4().hex
         path = self._folder.index.with_name(self._folder.index.name + ".new")
         _remove_database(path)
+        self._folder.make_private(path)
         # Not synced row by row: nothing counts before the whole is there.
         index = index_room.open(path, fsync=False, archive_id=archive_id)
         try:
             # The notes of another archive's index say nothing of this tree.
             if old_id in (None, archive_id) and self._folder.has_index:
-                index_room.salvage(self._folder.index, index)
+                for fault in index_room.salvage(self._folder.index, index):
+                    log.warning("not taken over: %s", fault)
             with self._storage.changing():
                 # Before there are rows: what was to be removed must not come back.
                 settle_pending(self._storage, index, self._character_sets)

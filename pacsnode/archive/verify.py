@@ -48,7 +48,7 @@ class Finding(NamedTuple):
     text: str
 
 
-def verify(
+def findings(
     storage: Storage,
     index: Index,
     character_sets: CharacterSets,
@@ -56,6 +56,7 @@ def verify(
 ) -> Iterator[Finding]:
     """Every row's file, byte for byte, then every file's row. Rows are marked as lost, or as found
     again, on the way. `progress` is told how many rows have been checked. Raises IndexFailure."""
+    reported = set()
     for done, row in enumerate(index.select(EVERYTHING), 1):
         finding = _check(storage, row)
         if finding is not None:
@@ -63,11 +64,13 @@ def verify(
         elif row.is_lost:
             index.set_lost(row.uids.sop_instance_uid, False)
         if finding is not None:
+            reported.add(finding.name)
             yield finding
         progress(done)
     for name, opened in storage.walk():
         orphan = _orphan(storage, index, name, opened, character_sets)
-        if orphan is not None:
+        # A damaged head no longer says whose it is: its row did.
+        if orphan is not None and name not in reported:
             yield orphan
 
 
@@ -122,7 +125,7 @@ def _orphan(
             return Finding(Fault.ORPHANED, name, None, f"{name} cannot be read: {error}")
     if place(uids) != name:
         return Finding(Fault.ORPHANED, name, uids, f"{name} is the place of another instance")
-    with storage.changing(uids):
+    with storage.changing():
         settle_pending(storage, index, character_sets)
         if storage.stands(uids) is not Standing.AT_REST or _is_known(index, name, uids):
             return None

@@ -77,10 +77,11 @@ class FileStorage(Storage):
     def claim(self, archive_id: str) -> None:
         temporary = os.path.join(self._incoming, paths.ARCHIVE_ID)
         with folders.step("writing the archive id"):
-            with open(temporary, "w", encoding="ascii") as file:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, folders.FILE_MODE)
+            with open(descriptor, "w", encoding="ascii") as file:
                 file.write(archive_id + "\n")
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
             os.replace(temporary, os.path.join(self._root, paths.ARCHIVE_ID))
             folders.sync_folder(self._root)
 
@@ -263,6 +264,8 @@ class FileStorage(Storage):
         with folders.step("sweeping the incoming folder"):
             names = sorted(os.listdir(self._incoming))
         for name in names:
+            if name == paths.ARCHIVE_ID:
+                continue
             path = os.path.join(self._incoming, name)
             with folders.step("sweeping the incoming folder"):
                 descriptor = incoming.lock_leftover(path)

@@ -1,14 +1,11 @@
 """Tiny instances, and the ways they go in and out of an archive in tests."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-
-from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
 
 from pacsnode.archive import Archive, Arrival, Finding, Outcome
 from pacsnode.dicom.instance import InstanceUIDs, StoredInstance
@@ -19,6 +16,13 @@ from pacsnode.storage import place
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 EVERYTHING = Query(level=Level.IMAGE, model=Model.PATIENT_ROOT, matching=())
+
+
+def element(group: int, number: int, vr: bytes, text: str) -> bytes:
+    """Explicit VR Little Endian, padded to an even length."""
+    value = text.encode("latin-1")
+    value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
+    return struct.pack("<HH2sH", group, number, vr, len(value)) + value
 
 
 @dataclass(frozen=True)
@@ -41,22 +45,21 @@ class Sample:
 
     @cached_property
     def dataset(self) -> bytes:
-        ds = Dataset()
-        ds.SOPClassUID = CT
-        ds.SOPInstanceUID = self.sop
-        ds.StudyDate = "20260102"
-        ds.Modality = "CT"
-        ds.StudyDescription = self.extra
-        ds.PatientName = "DOE^JANE"
-        ds.PatientID = "4711"
-        ds.StudyInstanceUID = self.study
-        ds.SeriesInstanceUID = self.series
-        ds.PixelData = bytes(self.pixels)
-        ds["PixelData"].VR = "OW"
-        file = DicomBytesIO()
-        file.is_little_endian, file.is_implicit_VR = True, False
-        write_dataset(file, ds)
-        return bytes(file.getvalue())
+        """Written by hand: UIDs may be any text."""
+        return b"".join(
+            (
+                element(0x0008, 0x0016, b"UI", CT),
+                element(0x0008, 0x0018, b"UI", self.sop),
+                element(0x0008, 0x0020, b"DA", "20260102"),
+                element(0x0008, 0x0060, b"CS", "CT"),
+                element(0x0008, 0x1030, b"LO", self.extra),
+                element(0x0010, 0x0010, b"PN", "DOE^JANE"),
+                element(0x0010, 0x0020, b"LO", "4711"),
+                element(0x0020, 0x000D, b"UI", self.study),
+                element(0x0020, 0x000E, b"UI", self.series),
+                struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OW", 0, self.pixels) + bytes(self.pixels),
+            )
+        )
 
     @property
     def arrival(self) -> Arrival:

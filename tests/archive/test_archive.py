@@ -1,0 +1,173 @@
+"""Opening a data folder: whose it is, who is in it, and what cannot be used."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pacsnode.archive import Archive, open_archive
+from pacsnode.archive.folder import DataFolder
+from pacsnode.errors import ArchiveMismatch, ConfigurationError, DataFolderLocked
+from tests.archive.instances import Sample, everything, faults, read, store
+
+
+def test_a_new_folder_is_made_with_one_id_in_index_and_tree(data_dir: Path) -> None:
+    with open_archive(data_dir / "deeper") as archive:
+        stamped = (data_dir / "deeper/instances/.archive-id").read_text().strip()
+        assert stamped == archive.archive_id
+        assert len(stamped) == 32
+
+
+def test_an_archive_is_the_same_when_opened_again(
+    open_again: Callable[..., Archive], sample: Sample
+) -> None:
+    first = open_again()
+    store(first, sample)
+    first_id = first.archive_id
+    again = open_again()
+    assert again.archive_id == first_id
+    assert read(again, sample) == sample.dataset
+
+
+def test_an_index_missing_beside_instances_stops_the_node_and_names_reindex(
+    open_again: Callable[..., Archive], data_dir: Path, sample: Sample
+) -> None:
+    archive = open_again()
+    store(archive, sample)
+    archive.close()
+    for path in data_dir.glob("index.sqlite*"):
+        path.unlink()
+    with pytest.raises(ArchiveMismatch, match="pacsnode --config FILE reindex"):
+        open_archive(data_dir)
+    assert not (data_dir / "index.sqlite").exists()
+
+
+@pytest.mark.parametrize("emptied", ["truncated", "no tables"])
+def test_an_emptied_index_does_not_pass_for_the_trees(
+    open_again: Callable[..., Archive], data_dir: Path, sample: Sample, emptied: str
+) -> None:
+    archive = open_again()
+    store(archive, sample)
+    archive.close()
+    (data_dir / "index.sqlite").unlink()
+    if emptied == "truncated":
+        (data_dir / "index.sqlite").touch()
+    else:
+        import sqlite3
+
+        connection = sqlite3.connect(data_dir / "index.sqlite")
+        connection.execute("PRAGMA user_version = 1")
+        connection.close()
+    with pytest.raises(ArchiveMismatch):
+        open_archive(data_dir)
+
+
+def test_the_index_of_another_archive_stops_the_node(
+    open_again: Callable[..., Archive], data_dir: Path, tmp_path: Path, sample: Sample
+) -> None:
+    archive = open_again()
+    store(archive, sample)
+    archive.close()
+    with open_archive(tmp_path / "other") as other:
+        store(other, sample)
+    shutil.copy(tmp_path / "other/index.sqlite", data_dir / "index.sqlite")
+    with pytest.raises(ArchiveMismatch, match="another archive"):
+        open_archive(data_dir)
+
+
+def test_a_tree_that_vanished_beside_a_full_index_stops_the_node(
+    open_again: Callable[..., Archive], data_dir: Path, sample: Sample
+) -> None:
+    archive = open_again()
+    store(archive, sample)
+    archive.close()
+    shutil.rmtree(data_dir / "instances")
+    with pytest.raises(ArchiveMismatch):
+        open_archive(data_dir)
+
+
+def test_a_first_start_that_was_cut_short_is_no_mismatch(data_dir: Path) -> None:
+    open_archive(data_dir).close()
+    (data_dir / "instances/.archive-id").unlink()
+    open_archive(data_dir).close()
+    (data_dir / "index.sqlite").unlink()
+    open_archive(data_dir).close()
+
+
+def test_only_one_node_serves_and_the_other_is_told_which(data_dir: Path) -> None:
+    with open_archive(data_dir, serving=True):
+        with pytest.raises(DataFolderLocked, match=rf"process {os.getpid()}\)"):
+            open_archive(data_dir, serving=True)
+        # Commands work beside it.
+        with open_archive(data_dir) as beside, open_archive(data_dir):
+            assert not everything(beside)
+    open_archive(data_dir, serving=True).close()
+
+
+@pytest.mark.parametrize("serving", [True, False])
+def test_nobody_is_alone_beside_others(data_dir: Path, serving: bool) -> None:
+    who = rf"process {os.getpid()}\)" if serving else "another pacsnode command"
+    with open_archive(data_dir, serving=serving), pytest.raises(DataFolderLocked, match=who):
+        DataFolder(data_dir).use(alone=True)
+    alone = DataFolder(data_dir)
+    alone.use(alone=True)
+    with pytest.raises(DataFolderLocked):
+        open_archive(data_dir)
+    alone.release()
+    open_archive(data_dir).close()
+
+
+def test_a_folder_that_is_a_file_is_a_configuration_error(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    with pytest.raises(ConfigurationError, match=r"data_dir: .*cannot be used"):
+        open_archive(tmp_path / "data")
+    with pytest.raises(ConfigurationError, match=r"data_dir: .*cannot be used"):
+        open_archive(tmp_path / "data" / "below")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_a_configuration_error(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(0o500)
+    with pytest.raises(ConfigurationError, match="Permission denied"):
+        open_archive(tmp_path / "data")
+
+
+def test_a_read_only_file_system_is_a_configuration_error(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_archive(data_dir).close()
+    real = os.open
+
+    def read_only(path: str, flags: int, *rest: int) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(30, "Read-only file system", path)
+        return real(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(ConfigurationError, match="Read-only file system"):
+        open_archive(data_dir)
+
+
+def test_after_a_failed_start_the_folder_is_free_again(
+    open_again: Callable[..., Archive], data_dir: Path, sample: Sample
+) -> None:
+    archive = open_again()
+    store(archive, sample)
+    archive.close()
+    (data_dir / "index.sqlite").rename(data_dir / "elsewhere")
+    with pytest.raises(ArchiveMismatch):
+        open_archive(data_dir, serving=True)
+    (data_dir / "elsewhere").rename(data_dir / "index.sqlite")
+    with open_archive(data_dir, serving=True) as again:
+        assert not faults(again)
+
+
+def test_files_and_folders_are_not_for_everybody(
+    archive: Archive, data_dir: Path, sample: Sample
+) -> None:
+    store(archive, sample)
+    archive.statistics()
+    for path in data_dir.rglob("*"):
+        assert path.stat().st_mode & 0o007 == 0

@@ -1,0 +1,101 @@
+"""Instances go, with files and folders, in batches."""
+
+from pathlib import Path
+
+import pytest
+
+from pacsnode.archive import Archive
+from pacsnode.archive import delete as delete_module
+from pacsnode.archive.delete import delete_selected
+from tests.archive.instances import EVERYTHING, Sample, everything, faults, files, read, store
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delete_module, "BATCH", 3)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_everything_goes_and_progress_is_told(archive: Archive, data_dir: Path) -> None:
+    for number in range(7):
+        store(archive, Sample(f"1.2.3.{number}", series=f"1.2.3.0.{number % 2}"))
+    told: list[int] = []
+    assert archive.delete(EVERYTHING, told.append) == 7
+    assert told == [3, 6, 7]
+    assert not everything(archive)
+    assert not [path for path in (data_dir / "instances").iterdir() if path.name[0] != "."]
+    assert archive.statistics().known.pending == 0
+
+
+def test_what_is_not_selected_stays(archive: Archive, data_dir: Path, sample: Sample) -> None:
+    kept = sample.but(sop="1.2.3.2")
+    store(archive, sample)
+    store(archive, kept)
+    (stored,) = [row for row in archive.select(EVERYTHING) if row.uids == sample.uids]
+    assert delete_selected(archive._storage, archive._index, [stored], {}) == 1
+    assert list(files(data_dir / "instances")) == [kept.place]
+    assert read(archive, kept) == kept.dataset
+    assert not faults(archive)
+
+
+def test_an_instance_can_be_stored_again_after_its_deletion(
+    archive: Archive, sample: Sample
+) -> None:
+    for _ in range(3):
+        store(archive, sample)
+        assert archive.delete(EVERYTHING) == 1
+    store(archive, sample)
+    assert read(archive, sample) == sample.dataset
+
+
+def test_a_removal_noted_for_a_place_that_is_taken_again_removes_nothing(
+    archive: Archive, sample: Sample
+) -> None:
+    """The file went, the note did not, and a newcomer stands there."""
+    from pacsnode.archive.settle import settle_pending
+    from pacsnode.index.records import REMOVE
+
+    store(archive, sample)
+    with archive._index._database.writing() as connection:
+        connection.execute(
+            "INSERT INTO pending (kind, study_instance_uid, series_instance_uid,"
+            " sop_instance_uid, digest, noted_at) VALUES (?, ?, ?, ?, ?, 0)",
+            (REMOVE, *sample.uids, b""),
+        )
+    with archive._storage.changing():
+        settle_pending(archive._storage, archive._index, {})
+    assert read(archive, sample) == sample.dataset
+    assert archive.statistics().known.pending == 0
+
+
+def test_a_file_whose_writer_is_not_done_is_left_for_later(
+    archive: Archive, data_dir: Path, sample: Sample
+) -> None:
+    from pacsnode.archive.settle import finish_removals
+
+    receipt = archive.begin(sample.arrival)
+    receipt.write(memoryview(sample.dataset))
+    incoming = receipt._incoming
+    incoming.seal()
+    archive._storage.put(incoming, sample.uids)
+    with archive._storage.changing():
+        removals = archive._index.remove([sample.sop])
+        assert not removals
+        store_note(archive, sample)
+        finish_removals(archive._storage, archive._index, archive._index.pending())
+    assert (data_dir / "instances" / sample.place).exists()
+    assert len(archive._index.pending()) == 1
+    receipt.discard()
+    with archive._storage.changing():
+        finish_removals(archive._storage, archive._index, archive._index.pending())
+    assert not (data_dir / "instances" / sample.place).exists()
+    assert not archive._index.pending()
+
+
+def store_note(archive: Archive, sample: Sample) -> None:
+    with archive._index._database.writing() as connection:
+        connection.execute(
+            "INSERT INTO pending (kind, study_instance_uid, series_instance_uid,"
+            " sop_instance_uid, digest, noted_at) VALUES ('remove', ?, ?, ?, ?, 0)",
+            (*sample.uids, b""),
+        )

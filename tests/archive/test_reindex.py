@@ -1,0 +1,208 @@
+"""The tree alone is enough to rebuild the index."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pacsnode.archive import Archive, open_archive
+from pacsnode.archive import reindex as reindex_module
+from pacsnode.archive.reindex import Rebuilt, reindex
+from pacsnode.errors import DataFolderLocked
+from pacsnode.storage import place
+from tests.archive.instances import EVERYTHING, Sample, everything, faults, files, read, store
+
+SAMPLES = [
+    Sample("1.2.3.1"),
+    Sample("1.2.3.2"),
+    Sample("not a UID", study="..", series="../.."),
+    Sample("1.2.3.3", study="1.2.4"),
+]
+
+
+@pytest.fixture
+def filled(open_again: Callable[..., Archive], data_dir: Path) -> dict[str, object]:
+    """The index's rows before; the archive is closed."""
+    archive = open_again()
+    for sample in SAMPLES:
+        store(archive, sample)
+    rows = everything(archive)
+    archive.close()
+    return dict(rows)
+
+
+def test_without_an_index_all_is_found_again_as_it_was(
+    filled: dict[str, object], data_dir: Path
+) -> None:
+    for path in data_dir.glob("index.sqlite*"):
+        path.unlink()
+    told: list[tuple[int, int]] = []
+    rebuilt = reindex(data_dir, progress=lambda done, total: told.append((done, total)))
+    assert rebuilt == Rebuilt(4, 0, 0)
+    assert told[-1] == (4, 4)
+    with open_archive(data_dir) as archive:
+        assert everything(archive) == filled
+        assert not faults(archive)
+        for sample in SAMPLES:
+            assert read(archive, sample) == sample.dataset
+    assert [path.name for path in data_dir.glob("*.new*")] == []
+
+
+def test_more_names_than_memory_should_hold_are_sorted_in_files(
+    filled: dict[str, object], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reindex_module, "_RUN", 3)
+    added: list[str] = []
+    original = reindex_module._Rebuilding._add
+    monkeypatch.setattr(
+        reindex_module._Rebuilding,
+        "_add",
+        lambda self, index, name: (added.append(name), original(self, index, name))[1],
+    )
+    reindex(data_dir)
+    assert added == [place(sample.uids) for sample in SAMPLES]  # in the order of receipt
+    with open_archive(data_dir) as archive:
+        assert everything(archive) == filled
+
+
+def test_what_the_tree_cannot_tell_is_kept(
+    open_again: Callable[..., Archive], data_dir: Path, sample: Sample
+) -> None:
+    archive = open_again()
+    store(archive, sample)
+    store(archive, sample.but(extra="other"))
+    archive._index.flag("odd", sample.uids, "look at this")
+    conflicts, flags = list(archive.conflicts()), list(archive.flags())
+    assert conflicts
+    archive.close()
+    reindex(data_dir)
+    again = open_again()
+    assert [conflict.name for conflict in again.conflicts()] == [conflicts[0].name]
+    assert {flag.text for flag in flags} <= {flag.text for flag in again.flags()}
+
+
+def test_what_was_to_be_removed_does_not_come_back(
+    open_again: Callable[..., Archive], data_dir: Path, sample: Sample
+) -> None:
+    archive = open_again()
+    store(archive, sample)
+    archive._index.remove([sample.sop])
+    archive.close()
+    assert reindex(data_dir).instances == 0
+    assert not list(files(data_dir / "instances"))
+    assert not everything(open_again())
+
+
+def test_an_interrupted_replacement_is_indexed_as_it_stands(
+    open_again: Callable[..., Archive], data_dir: Path, sample: Sample
+) -> None:
+    archive = open_again("replace")
+    stored = store(archive, sample).stored
+    archive._index.begin_replace(stored._replace(digest=bytes(32)))
+    archive.close()
+    assert reindex(data_dir).instances == 1
+    again = open_again()
+    assert not faults(again)
+    assert not again._index.pending()
+
+
+def test_of_two_files_with_one_uid_the_first_received_stays(
+    open_again: Callable[..., Archive], data_dir: Path, sample: Sample
+) -> None:
+    later = sample.but(study="1.1")  # earlier in the tree, later received
+    archive = open_again()
+    store(archive, sample)
+    root = data_dir / "instances"
+    content = (root / sample.place).read_bytes()
+    archive.delete(EVERYTHING)
+    store(archive, later)
+    (root / sample.place).parent.mkdir(parents=True)
+    (root / sample.place).write_bytes(content)
+    archive.close()
+    assert reindex(data_dir) == Rebuilt(1, 1, 0)
+    again = open_again()
+    assert read(again, sample) == sample.dataset
+    (conflict,) = again.conflicts()
+    assert conflict.uids == later.uids
+    assert (data_dir / "conflicts" / conflict.name).read_bytes().endswith(later.dataset)
+    assert not faults(again)
+
+
+def test_what_cannot_be_read_is_named_and_left(filled: dict[str, object], data_dir: Path) -> None:
+    root = data_dir / "instances"
+    good = (root / SAMPLES[0].place).read_bytes()
+    (root / "notes.txt").write_bytes(b"hello")
+    (root / SAMPLES[1].place).write_bytes(good[:-5])
+    (root / SAMPLES[3].place).write_bytes(good)
+    named: dict[str, str] = {}
+    rebuilt = reindex(data_dir, complain=lambda name, why: named.setdefault(name, why))  # type: ignore[arg-type,return-value]
+    assert rebuilt == Rebuilt(2, 0, 3)
+    assert set(named) == {"notes.txt", SAMPLES[1].place, SAMPLES[3].place}
+    assert (root / "notes.txt").exists()
+    assert (root / SAMPLES[1].place).read_bytes() == good[:-5]
+
+
+def test_a_damaged_index_is_rebuilt(filled: dict[str, object], data_dir: Path) -> None:
+    (data_dir / "index.sqlite").write_bytes(b"no database" * 1000)
+    assert reindex(data_dir).instances == 4
+    with open_archive(data_dir) as archive:
+        assert everything(archive) == filled
+
+
+def test_a_write_ahead_log_of_the_old_index_is_not_taken_for_the_new_ones(
+    filled: dict[str, object], data_dir: Path
+) -> None:
+    (data_dir / "index.sqlite").write_bytes(b"no database" * 1000)
+    (data_dir / "index.sqlite-wal").write_bytes(b"rubbish")
+    reindex(data_dir)
+    assert not (data_dir / "index.sqlite-wal").exists()
+    with open_archive(data_dir) as archive:
+        assert everything(archive) == filled
+
+
+def test_the_index_of_another_archive_is_kept_beside(
+    filled: dict[str, object], data_dir: Path, tmp_path: Path
+) -> None:
+    with open_archive(tmp_path / "other") as other:
+        store(other, Sample("1.9"))
+        other._index.flag("odd", Sample("1.9").uids, "of the other")
+    os.replace(tmp_path / "other/index.sqlite", data_dir / "index.sqlite")
+    assert reindex(data_dir).instances == 4
+    with open_archive(data_dir) as archive:
+        assert everything(archive) == filled
+        assert not list(archive.flags())
+    (kept,) = data_dir.glob("index.sqlite.*")
+    with sqlite3.connect(kept) as connection:
+        assert connection.execute("SELECT count(*) FROM instance").fetchone() == (1,)
+    connection.close()
+
+
+def test_interrupted_the_old_index_is_untouched(filled: dict[str, object], data_dir: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reindex(data_dir, progress=interrupt)
+    assert not list(data_dir.glob("*.new*"))
+    with open_archive(data_dir) as archive:
+        assert everything(archive) == filled
+
+
+def test_nobody_may_be_at_work_meanwhile(filled: dict[str, object], data_dir: Path) -> None:
+    with (
+        open_archive(data_dir, serving=True),
+        pytest.raises(DataFolderLocked, match=f"process {os.getpid()}"),
+    ):
+        reindex(data_dir)
+    with open_archive(data_dir), pytest.raises(DataFolderLocked):
+        reindex(data_dir)
+
+
+def test_a_tree_that_lost_its_id_gets_one_again(filled: dict[str, object], data_dir: Path) -> None:
+    (data_dir / "instances/.archive-id").unlink()
+    reindex(data_dir)
+    with open_archive(data_dir) as archive:
+        assert everything(archive) == filled
