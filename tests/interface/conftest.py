@@ -1,0 +1,55 @@
+"""One node for the tests whose state may stand side by side, and peers for it."""
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import RunningNode, running_node
+from tests.interface.peer import Association
+
+OPEN = "access: {unknown_callers: all}\nstorage: {fsync: false, min_free: 1}\n"
+Dial = Callable[..., Association]
+
+
+@pytest.fixture(scope="session")
+def open_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    """A node that lets everybody do everything; tests add to it and query what they added."""
+    with running_node(tmp_path_factory.mktemp("open_node"), OPEN) as node:
+        yield node
+
+
+@pytest.fixture
+def dial() -> Iterator[Dial]:
+    """`dial(node, (abstract syntax, [transfer syntaxes]), …)`; closed at the end."""
+    associations: list[Association] = []
+
+    def associate(node: RunningNode, *contexts: Any, **options: Any) -> Association:
+        association = Association((node.host, node.port), *contexts, **options)
+        associations.append(association)
+        return association
+
+    yield associate
+    for association in associations:
+        association.close()
+
+
+def free_port_number() -> int:
+    """For servers that must be known before the node starts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def stored_files(folder: Path) -> list[Path]:
+    """The instances below a data folder's instances/ or conflicts/."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and ".incoming" not in path.parts
+        and path.read_bytes()[128:132] == b"DICM"
+    )
