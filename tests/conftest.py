@@ -225,7 +225,10 @@ class Dcmtk:
 
 
 def _tool(name: str) -> str:
-    path = shutil.which(name)
+    # Not in this environment: pynetdicom brings tools of the same names.
+    own = os.path.realpath(os.path.dirname(sys.executable))
+    folders = [folder for folder in os.get_exec_path() if os.path.realpath(folder) != own]
+    path = shutil.which(name, path=os.pathsep.join(folders))
     if path is None:
         # Where everything is to be checked, nothing may be skipped.
         outcome = pytest.fail if os.environ.get("CI") else pytest.skip
