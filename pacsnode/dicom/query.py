@@ -9,6 +9,7 @@ from pacsnode.dicom import dictionary
 from pacsnode.dicom.character_set import CharacterSet, character_set_of_text
 from pacsnode.dicom.elements import (
     EXPLICIT_VR_LITTLE_ENDIAN,
+    UNDEFINED,
     Element,
     Walker,
     forms_of,
@@ -84,7 +85,6 @@ _NOT_MATCHED = frozenset(OF_THE_ANSWER) | {
 } - {"ModalitiesInStudy"}
 _MAX_DEPTH = 8
 _MAX_TEXT = 4096  # what patterns cost grows with their length
-_LONGEST = 16 * 1024 * 1024
 
 
 def parse_query(
@@ -128,7 +128,8 @@ def _elements(identifier: bytes, transfer_syntax_uid: str) -> list[Element]:
     faults: list[UnreadableDataset] = []
     for form in forms_of(transfer_syntax_uid, window.at(0, 8)):
         try:
-            return list(Walker(window, form).walk(longest=_LONGEST))
+            # However long a key says it is, it is read: one passed over would narrow nothing.
+            return list(Walker(window, form).walk(longest=UNDEFINED))
         except UnreadableDataset as fault:
             faults.append(fault)
     raise UnreadableIdentifier(f"the identifier cannot be read: {faults[0]}") from faults[0]

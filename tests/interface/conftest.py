@@ -1,14 +1,15 @@
 """One node for the tests whose state may stand side by side, and peers for it."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import Dataset
 
 from tests.conftest import RunningNode, running_node
-from tests.interface.peer import Association
+from tests.interface.peer import EXPLICIT, Association
 
 OPEN = "access: {unknown_callers: all}\nstorage: {fsync: false, min_free: 1}\n"
 Dial = Callable[..., Association]
@@ -53,3 +54,19 @@ def stored_files(folder: Path) -> list[Path]:
         and ".incoming" not in path.parts
         and path.read_bytes()[128:132] == b"DICM"
     )
+
+
+def store_all(node: RunningNode, datasets: Sequence[Dataset]) -> None:
+    """Over one association, each answered 0000."""
+    classes = sorted({str(ds.SOPClassUID) for ds in datasets})
+    with Association((node.host, node.port), *((uid, [EXPLICIT]) for uid in classes)) as peer:
+        for ds in datasets:
+            assert peer.store_dataset(ds).status == 0
+        peer.release()
+
+
+def damage_index(node: RunningNode) -> None:
+    """Overwrite the index under the running node, write-ahead log included."""
+    for path in node.data_dir.glob("index.sqlite*"):
+        if not path.name.endswith("-shm"):
+            path.write_bytes(b"\x5a" * path.stat().st_size)

@@ -192,13 +192,7 @@ class Association:
         raise AssertionError(f"{abstract_syntax} in {transfer_syntax} was not accepted")
 
     def _send(self, context: int, command: bytes, dataset: bytes | None = None) -> None:
-        stream = [pdu(P_DATA, pdv(context, 3, command))]
-        if dataset is not None:
-            pieces = [dataset[at : at + FRAGMENT] for at in range(0, len(dataset), FRAGMENT)]
-            for piece in pieces[:-1]:
-                stream.append(pdu(P_DATA, pdv(context, 0, piece)))
-            stream.append(pdu(P_DATA, pdv(context, 2, pieces[-1] if pieces else b"")))
-        self._peer.send(b"".join(stream))
+        self._peer.send(_stream(context, command, dataset))
 
     def receive(self) -> tuple[int, Response]:
         """The next whole message and its context."""
@@ -256,11 +250,11 @@ class Association:
         self, kind: int, abstract_syntax: str, identifier: Dataset | bytes, **more: Any
     ) -> Iterator[Response]:
         """Send it; every response, while C-STOREs that come between are taken and answered."""
-        context = self.context_of(abstract_syntax)
-        if isinstance(identifier, Dataset):
-            identifier = encoded(identifier, self.accepted[context][1])
-        fields = {"x0002": abstract_syntax, "x0100": kind, "x0110": self._next_id()}
-        self._send(context, command_set(**fields, x0700=0, x0800=1, **more), identifier)
+        self.ask(kind, abstract_syntax, identifier, **more)
+        yield from self.responses()
+
+    def responses(self) -> Iterator[Response]:
+        """Those to what was asked last."""
         while True:
             where, message = self.receive()
             if message.number(0x0100) == STORE_RQ:
@@ -294,16 +288,42 @@ class Association:
     def get(self, abstract_syntax: str, identifier: Dataset | bytes) -> list[Response]:
         return list(self._request(GET_RQ, abstract_syntax, identifier))
 
-    def begin(
-        self, kind: int, abstract_syntax: str, identifier: Dataset | bytes, **more: Any
-    ) -> Iterator[Response]:
-        """As find, move and get, one response at a time."""
-        return self._request(kind, abstract_syntax, identifier, **more)
+    def ask(
+        self,
+        kind: int,
+        abstract_syntax: str,
+        identifier: Dataset | bytes,
+        *,
+        and_cancel: bool = False,
+        **more: Any,
+    ) -> None:
+        """Send a request; with `and_cancel` its C-CANCEL follows in the same write."""
+        context = self.context_of(abstract_syntax)
+        if isinstance(identifier, Dataset):
+            identifier = encoded(identifier, self.accepted[context][1])
+        fields = {"x0002": abstract_syntax, "x0100": kind, "x0110": self._next_id()}
+        command = command_set(**fields, x0700=0, x0800=1, **more)
+        stream = _stream(context, command, identifier)
+        if and_cancel:
+            stream += _stream(context, self._cancel_command())
+        self._peer.send(stream)
 
     def cancel(self, abstract_syntax: str) -> None:
         """Cancel what was asked for last."""
-        command = command_set(x0100=CANCEL_RQ, x0120=self._messages, x0800=NO_DATASET)
-        self._send(self.context_of(abstract_syntax), command)
+        self._send(self.context_of(abstract_syntax), self._cancel_command())
+
+    def _cancel_command(self) -> bytes:
+        return command_set(x0100=CANCEL_RQ, x0120=self._messages, x0800=NO_DATASET)
+
+
+def _stream(context: int, command: bytes, dataset: bytes | None = None) -> bytes:
+    """The PDUs of a message."""
+    stream = [pdu(P_DATA, pdv(context, 3, command))]
+    if dataset is not None:
+        pieces = [dataset[at : at + FRAGMENT] for at in range(0, len(dataset), FRAGMENT)]
+        stream += [pdu(P_DATA, pdv(context, 0, piece)) for piece in pieces[:-1]]
+        stream.append(pdu(P_DATA, pdv(context, 2, pieces[-1] if pieces else b"")))
+    return b"".join(stream)
 
 
 def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
