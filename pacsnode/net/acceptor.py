@@ -153,8 +153,9 @@ class IncomingAssociation(DrivenAssociation):
             logger.debug("connection from %s: no A-ASSOCIATE-RQ came", self._host)
 
     def _reject(self, rejection: Rejection) -> None:
-        logger.warning("%s", rejection.text)
-        self.acse.send_reject(rejection.result, rejection.source, rejection.reason)
+        codes = rejection.result, rejection.source, rejection.reason
+        logger.warning("rejected %d/%d/%d: %s", *codes, rejection.text)
+        self.acse.send_reject(*codes)
 
     def _serve(self) -> str:
         """Answer what comes until the association ends; returns how it ended."""

@@ -108,8 +108,7 @@ def decoded(data: bytes, transfer_syntax: str) -> Dataset:
 
 def keys(level: str, **values: Any) -> Dataset:
     ds = Dataset()
-    ds.QueryRetrieveLevel = level
-    for keyword, value in values.items():
+    for keyword, value in {"QueryRetrieveLevel": level, **values}.items():
         tag = tag_for_keyword(keyword)
         assert tag is not None, keyword
         ds.add(DataElement(tag, dictionary_VR(tag), value, validation_mode=IGNORE))
