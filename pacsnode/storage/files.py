@@ -77,7 +77,9 @@ class FileStorage(Storage):
     def claim(self, archive_id: str) -> None:
         temporary = os.path.join(self._incoming, paths.ARCHIVE_ID)
         with folders.step("writing the archive id"):
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, folders.FILE_MODE)
+            descriptor = os.open(
+                temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, folders.FILE_MODE
+            )
             with open(descriptor, "w", encoding="ascii") as file:
                 file.write(archive_id + "\n")
                 file.flush()
