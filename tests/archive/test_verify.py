@@ -89,7 +89,7 @@ def test_an_instance_between_file_and_row_is_no_orphan(
 
 
 def test_verify_beside_storing_and_deleting_raises_no_false_alarm(archive: Archive) -> None:
-    stop = threading.Event()
+    stop, enough = threading.Event(), threading.Event()
     failures: list[BaseException] = []
 
     def busy() -> None:
@@ -98,6 +98,8 @@ def test_verify_beside_storing_and_deleting_raises_no_false_alarm(archive: Archi
             while not stop.is_set():
                 number += 1
                 store(archive, Sample(f"1.2.3.{number}", study=f"1.2.{number % 3}"))
+                if number == 200:
+                    enough.set()
                 if number % 5 == 0:
                     archive.delete(EVERYTHING)
         except BaseException as error:
@@ -109,7 +111,7 @@ def test_verify_beside_storing_and_deleting_raises_no_false_alarm(archive: Archi
     thread = threading.Thread(target=busy)
     thread.start()
     try:
-        for _ in range(30):
+        while not enough.is_set() and thread.is_alive():
             assert not faults(archive)
     finally:
         stop.set()
