@@ -31,6 +31,12 @@ def _held(node: RunningNode) -> tuple[int, int]:
     return len(os.listdir(f"{proc}/task")), sockets
 
 
+def _more(node: RunningNode, before: tuple[int, int]) -> dict[str, int]:
+    """What the process holds that it did not hold then."""
+    pairs = zip(("threads", "sockets"), _held(node), before, strict=True)
+    return {name: now - then for name, now, then in pairs if now > then}
+
+
 def _stalling_peers(address: tuple[str, int]) -> Iterator[tuple[str, RawPeer]]:
     silent = RawPeer(address)
     yield "says nothing", silent
@@ -65,8 +71,8 @@ def test_a_peer_that_stalls_is_dropped_and_leaves_nothing(node: RunningNode) -> 
             pass  # an A-ABORT may come before the end
         assert time.monotonic() - begun < 10, name
         peer.close()
-    while any(now > then for now, then in zip(held := _held(node), before, strict=True)):
-        assert time.monotonic() - begun < PATIENCE, (before, held)
+    while more := _more(node, before):
+        assert time.monotonic() - begun < PATIENCE, more
         time.sleep(0.02)
     assert list((node.data_dir / "instances" / ".incoming").iterdir()) == []
 
