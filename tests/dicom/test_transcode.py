@@ -28,8 +28,8 @@ BIG, DEFLATED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 UNCOMPRESSED = (IMPLICIT, EXPLICIT, BIG, DEFLATED)
 RLE, JPEG_2000 = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.90"
 
-# No permissively licensed codec reads these two; pydicom does not either.
-UNREADABLE = {"JPEG-lossy.dcm", "JPEG2000-embedded-sequence-delimiter.dcm"}
+# No permissively licensed codec reads these (12-bit JPEG; a delimiter inside a frame).
+UNREADABLE = {"JPEG-lossy.dcm", "JPGExtended.dcm", "JPEG2000-embedded-sequence-delimiter.dcm"}
 NO_IMAGE = {"badVR.dcm", "nested_priv_SQ.dcm"}
 BROKEN = {"MR_truncated.dcm", "rtplan_truncated.dcm", "meta_missing_tsyntax.dcm"}
 
