@@ -27,6 +27,7 @@ from pacsnode.dicom.message import (
 )
 from tests.conftest import CT_IMAGE_STORAGE, PATIENCE, RunningNode
 
+PATIENT_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 TIMEOUTS = Timeouts(connect=PATIENCE, acse=PATIENCE, network=PATIENCE, dimse=PATIENCE)
@@ -39,6 +40,7 @@ def proposals(*, get: bool = False) -> list[ProposedContext]:
     syntaxes = (ExplicitVRLittleEndian,)
     return [
         ProposedContext(CT_IMAGE_STORAGE, syntaxes, as_scu=not get, as_scp=get),
+        ProposedContext(PATIENT_ROOT_FIND, syntaxes),
         ProposedContext(STUDY_ROOT_FIND, syntaxes),
         ProposedContext(STUDY_ROOT_GET, syntaxes),
     ]
@@ -82,13 +84,20 @@ def store_file(channel: Channel, uid: str, file: BinaryIO, length: int) -> Respo
 
 
 def find(channel: Channel, level: str, **keys: object) -> Iterator[Dataset]:
-    """C-FIND in the Study Root model; empty keys are asked for."""
-    context = accepted(channel.contexts, STUDY_ROOT_FIND)
+    """C-FIND; empty keys are asked for. Patients are looked for in the Patient Root model."""
+    for answer in find_bytes(channel, level, **keys):
+        yield decode_dataset(answer, ExplicitVRLittleEndian)
+
+
+def find_bytes(channel: Channel, level: str, **keys: object) -> Iterator[bytes]:
+    """As find; the answers as they come."""
+    model = PATIENT_ROOT_FIND if level == "PATIENT" else STUDY_ROOT_FIND
+    context = accepted(channel.contexts, model)
     assert context is not None
     for response in channel.find(context, identifier(level, **keys)):
         if response.identifier is not None:
             assert response.status == status.PENDING
-            yield decode_dataset(response.identifier, ExplicitVRLittleEndian)
+            yield response.identifier
         else:
             assert response.status == status.SUCCESS, response
 
