@@ -1,6 +1,7 @@
 """What the storage tree cannot tell: flags, pending steps, conflicts, lost marks. The functions run
 inside a transaction that their caller opened."""
 
+import logging
 import sqlite3
 import time
 
@@ -9,6 +10,8 @@ from pacsnode.index.records import REMOVE, REPLACE, Conflict, Flag, Pending
 
 Connection = sqlite3.Connection
 
+log = logging.getLogger(__name__)
+
 
 def now() -> int:
     """Microseconds since 1970 UTC."""
@@ -16,12 +19,15 @@ def now() -> int:
 
 
 def flag(connection: Connection, kind: str, uids: InstanceUIDs, text: str) -> None:
-    """The same flag is kept once."""
-    connection.execute(
+    """The same flag is kept once, and logged then: its text, which may name a patient, apart."""
+    cursor = connection.execute(
         "INSERT OR IGNORE INTO flag (kind, study_instance_uid, series_instance_uid,"
         " sop_instance_uid, text, noted_at) VALUES (?, ?, ?, ?, ?, ?)",
         (kind, *uids, text, now()),
     )
+    if cursor.rowcount:
+        log.warning("flagged, %s: %s", kind, " ".join(uid for uid in uids if uid))
+        log.debug("flagged, %s: %s", kind, text)
 
 
 def unflag_study(connection: Connection, kind: str, study_instance_uid: str) -> None:

@@ -37,9 +37,6 @@ from pacsnode.storage.base import (
     measure,
 )
 
-# Attempts before a place is given up that others take, remove and take again.
-_ATTEMPTS = 100
-
 
 class FileStorage(Storage):
     """`root` is the instances folder, `conflicts` where set-aside instances go: both on one file
@@ -97,7 +94,7 @@ class FileStorage(Storage):
 
     def begin(self, arrival: Arrival) -> Incoming:
         with folders.step("beginning an instance"):
-            for _ in range(_ATTEMPTS):
+            for _ in range(folders.ATTEMPTS):
                 name = f"{os.getpid()}-{next(self._counter)}"
                 path = os.path.join(self._incoming, name)
                 begun = incoming.begin(self._tree, self._root, path, arrival, self._fsync)
@@ -110,7 +107,7 @@ class FileStorage(Storage):
         place = self._path(uids)
         folder = os.path.dirname(place)
         with folders.step("putting an instance in place"):
-            for _ in range(_ATTEMPTS):
+            for _ in range(folders.ATTEMPTS):
                 try:
                     os.link(source.path, place)
                     break

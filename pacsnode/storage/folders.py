@@ -13,6 +13,9 @@ from pacsnode.errors import OutOfSpace, StorageError
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
 
+# Times to begin again where others take, remove and take again.
+ATTEMPTS = 100
+
 # So many folders are remembered as durable before they are forgotten, all at once.
 _REMEMBERED = 10_000
 
@@ -63,9 +66,17 @@ class Tree:
         """Make a series' folder and its study's, if they are not there. The root itself is never
         made: a file system that is no longer mounted must not be rebuilt beneath its mount point.
         Raises OSError."""
-        for path in (os.path.dirname(folder), folder):
+        study = os.path.dirname(folder)
+        for _ in range(ATTEMPTS):
             with suppress(FileExistsError):
-                os.mkdir(path, FOLDER_MODE)
+                os.mkdir(study, FOLDER_MODE)
+            # A deletion may take the study's folder away before there is anything in it.
+            with suppress(FileNotFoundError), suppress(FileExistsError):
+                os.mkdir(folder, FOLDER_MODE)
+                return
+            if os.path.isdir(folder):
+                return
+        raise FileNotFoundError(errno.ENOENT, "removed by others all the time", folder)
 
     def sync(self, folder: str) -> None:
         """Make a series' folder and its new entries durable. Raises OSError."""

@@ -1,5 +1,6 @@
 """Instances come in, over the network and from files."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -248,3 +249,18 @@ def test_memory_stays_flat_however_large_the_object(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": os.getcwd()},
     )
     assert int(ended.stdout) < 32 << 10  # KiB
+
+
+def test_a_patient_that_differs_inside_a_study_is_stored_flagged_and_logged_without_its_name(
+    archive: Archive, sample: Sample, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(archive, sample)
+    other = sample.but(sop="1.2.3.2")
+    receipt = archive.begin(other.arrival)
+    receipt.write(memoryview(other.dataset.replace(b"DOE^JANE", b"DOE^JOHN")))
+    with caplog.at_level(logging.INFO):
+        assert receipt.finish().kind is Kind.STORED
+    (flag,) = archive.flags()
+    assert "DOE^JOHN" in flag.text
+    assert sample.study in caplog.text
+    assert "DOE" not in caplog.text
