@@ -34,15 +34,19 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     json). May be called again; `stream` is standard error."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    if level != "DEBUG":
+        # A filter, as pydicom sets its own logger's level whenever it comes to be imported.
+        handler.addFilter(_quotes_no_dataset)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("pacsnode").setLevel(level)
-    # pydicom quotes values of datasets, patients' names among them, where it complains.
     logging.captureWarnings(True)
-    complaints = logging.WARNING if level == "DEBUG" else logging.CRITICAL
-    for name in ("pydicom", "py.warnings"):
-        logging.getLogger(name).setLevel(complaints)
+
+
+def _quotes_no_dataset(record: logging.LogRecord) -> bool:
+    """False for the complaints of pydicom, which quote values: patients' names among them."""
+    return record.name.partition(".")[0] != "pydicom" and record.name != "py.warnings"
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -99,7 +99,9 @@ def test_json_lines_hold_association_and_traceback(configure: Configure) -> None
 
 def test_values_of_datasets_are_not_logged_above_debug(configure: Configure) -> None:
     stream = configure("INFO", "text")
+    logging.getLogger("pydicom").setLevel(logging.WARNING)  # as importing pydicom does
     logging.getLogger("pydicom").warning("DOE^JOHN")
+    logging.getLogger("pydicom.values").error("DOE^JIM")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("DOE^JANE", stacklevel=1)
