@@ -224,7 +224,7 @@ def test_the_disk_fails_at_any_step(tmp_path: Path, name: str, code: int) -> Non
             check(data_dir, scene, finished=finished)
 
 
-@pytest.mark.parametrize("name", set(SCENES) - {"delete"})
+@pytest.mark.parametrize("name", sorted(SCENES.keys() - {"delete"}))
 def test_sent_again_after_the_disk_failed_it_is_stored_without_a_restart(
     tmp_path: Path, name: str
 ) -> None:
