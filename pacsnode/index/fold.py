@@ -25,6 +25,7 @@ ALIASED = ("PatientID", "PatientName")
 _PERSON = (*ALIASED, "IssuerOfPatientID", "PatientBirthDate")
 
 State = dict[str, str]
+Aliases = dict[str, dict[str, None]]  # values by keyword, in the order in which they came
 
 
 class Header(NamedTuple):
@@ -66,29 +67,33 @@ def _header(state: State, sop_class_uid: str = "") -> Header:
 def fold_studies(contents: Iterable[str]) -> State:
     """The state of a study from its headers' contents, earliest first."""
     state: State = {}
+    aliases: Aliases = {}
     for content in contents:
-        state = fold_study(state, json.loads(content))
-    return state
+        state = _fold_study(state, aliases, json.loads(content))
+    return {**state, ALIASES: _text_of(aliases)}
 
 
 def fold_study(state: Mapping[str, str], said: Mapping[str, str]) -> State:
-    """`state` with what one more header says. Attributes of the patient are filled only from
-    headers that contradict none of those that say who the patient is: otherwise one's PatientID
-    could come to stand beside another's name."""
+    """`state` with what one more header says."""
+    aliases = {keyword: dict.fromkeys(values) for keyword, values in aliases_of(state).items()}
+    folded = _fold_study(state, aliases, said)
+    return {**folded, ALIASES: _text_of(aliases)}
+
+
+def _fold_study(state: Mapping[str, str], aliases: Aliases, said: Mapping[str, str]) -> State:
+    """The new state; `aliases` grows. Attributes of the patient are filled only from headers that
+    contradict none of those that say who the patient is: otherwise one's PatientID could come to
+    stand beside another's name."""
     if not state:
-        return {**said, ALIASES: ""}
+        return dict(said)
     folded = dict(state)
     _fill(folded, said, STUDY_COLUMNS, OTHERS)
     if all(_agree(keyword, folded[keyword], said[keyword]) for keyword in _PERSON):
         _fill(folded, said, PATIENT_COLUMNS, PATIENT_OTHERS)
-    aliases = aliases_of(folded)
     for keyword in ALIASED:
         value, own = said[keyword], folded[keyword]
-        if not value or (own and _agree(keyword, own, value)):
-            continue
-        if value not in aliases.setdefault(keyword, []):
-            aliases[keyword].append(value)
-    folded[ALIASES] = json.dumps(aliases, ensure_ascii=False) if aliases else ""
+        if value and not (own and _agree(keyword, own, value)):
+            aliases.setdefault(keyword, {})[value] = None
     return folded
 
 
@@ -144,6 +149,11 @@ def aliases_of(state: Mapping[str, str]) -> dict[str, list[str]]:
     """PatientIDs and names of a study's instances that differ from the study's own."""
     text = state.get(ALIASES)
     return json.loads(text) if text else {}
+
+
+def _text_of(aliases: Aliases) -> str:
+    lists = {keyword: list(values) for keyword, values in aliases.items()}
+    return json.dumps(lists, ensure_ascii=False) if lists else ""
 
 
 def identity(state: Mapping[str, str]) -> str:

@@ -72,7 +72,7 @@ def study(connection: Connection, study_id: int, newest: Newest | None, uids: In
     )
     _replace_terms(connection, "study", study_id, terms.of_study(before), terms.of_study(after))
     if before[fold.ALIASES] != after[fold.ALIASES]:
-        _flag_aliases(connection, after, uids)
+        _flag_aliases(connection, before, after, uids)
     _refresh_patient(connection, owner)
     if owner != parent:
         leave_patient(connection, parent)
@@ -136,16 +136,22 @@ def _replace_terms(
     )
 
 
-def _flag_aliases(connection: Connection, state: Mapping[str, str], uids: InstanceUIDs) -> None:
+def _flag_aliases(
+    connection: Connection, before: Mapping[str, str], after: Mapping[str, str], uids: InstanceUIDs
+) -> None:
     """The text is the same in whatever order instances came: a reindex adds no second flag."""
-    aliases = fold.aliases_of(state)
+    flagged, aliases = fold.aliases_of(before), fold.aliases_of(after)
     if not aliases:
         notes.unflag_study(connection, PATIENT_DIFFERS, uids.study_instance_uid)
+    of_study = InstanceUIDs(uids.study_instance_uid, "", "")
     for keyword, values in aliases.items():
+        own = after[keyword]
+        done = set(flagged.get(keyword, ()) if before[keyword] == own else ())
         for value in values:
-            pair = " and ".join(repr(each) for each in sorted((state[keyword], value)))
-            of_study = InstanceUIDs(uids.study_instance_uid, "", "")
-            notes.flag(connection, PATIENT_DIFFERS, of_study, f"{keyword} is {pair} in one study")
+            if value not in done:
+                pair = " and ".join(repr(each) for each in sorted((own, value)))
+                text = f"{keyword} is {pair} in one study"
+                notes.flag(connection, PATIENT_DIFFERS, of_study, text)
 
 
 def patient(connection: Connection, state: Mapping[str, str]) -> int:
