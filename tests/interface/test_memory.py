@@ -102,7 +102,7 @@ def warm_up(node: RunningNode) -> None:
 
 @pytest.fixture
 def folder_that_goes(tmp_path: Path) -> Iterator[Path]:
-    """For a node's folder: pytest keeps those of several runs, and a gigabyte is too much for it."""
+    """A node's folder: pytest keeps those of several runs, and a gigabyte is too much for that."""
     yield tmp_path / "node"
     shutil.rmtree(tmp_path / "node", ignore_errors=True)
 
