@@ -57,8 +57,8 @@ class Key:
 @dataclass(frozen=True, slots=True)
 class Query:
     """A query at one level. `matching` narrows, in the order of the identifier; `returned` holds
-    every key that an answer of this level can hold; `ignored` those that none can, or whose value
-    narrowed nothing (the answers are then FF01)."""
+    every key that an answer of this level can hold; `ignored` those of lower levels, and those
+    whose value only every instance's file could tell (the answers are then FF01)."""
 
     level: Level
     model: Model
@@ -80,9 +80,13 @@ _NO_KEYS = frozenset({"SpecificCharacterSet", "TimezoneOffsetFromUTC", "QueryRet
 _QUERY_RETRIEVE_LEVEL = 0x00080052
 _UNIQUE = frozenset(UNIQUE_KEYS.values())
 _UIDS = frozenset({"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"})
-_NOT_MATCHED = frozenset(OF_THE_ANSWER) | {
-    keyword for keywords in COMPUTED.values() for keyword in keywords
-} - {"ModalitiesInStudy"}
+# Computed, and not matched: workstations send back what they were answered before. C-FIND takes
+# these keys as if they had no value (PS3.4 C.2.2.1.3). A retrieve would send more than they ask
+# for and refuses them, but for those that say where an instance is rather than which.
+_FIGURES = frozenset(keyword for keywords in COMPUTED.values() for keyword in keywords) - {
+    "ModalitiesInStudy"
+}
+_NOT_MATCHED = _FIGURES.union(OF_THE_ANSWER)
 _MAX_DEPTH = 8
 _MAX_TEXT = 4096  # what patterns cost grows with their length
 
@@ -180,8 +184,7 @@ def _texts(element: Element, vr: str, characters: CharacterSet) -> tuple[str, ..
 
 
 def _sorted(keys: Sequence[Key], level: Level, model: Model, characters: CharacterSet) -> Query:
-    """Which keys narrow, are answered, cannot be honoured. A computed key with a value is answered,
-    and reported as ignored: its value narrowed nothing."""
+    """Which keys narrow, are answered, cannot be honoured."""
     has_place = any(key.keyword in _UIDS and is_definite(key) for key in keys)
     matching: list[Key] = []
     returned: list[Key] = []
@@ -191,12 +194,11 @@ def _sorted(keys: Sequence[Key], level: Level, model: Model, characters: Charact
             ignored.append(key)
             continue
         returned.append(key)
-        if key.is_universal:
+        if key.is_universal or key.keyword in _NOT_MATCHED:
             continue
         is_column = key.keyword in COLUMNS[key.level]
         needs_file = key.level is Level.IMAGE and not is_column
-        can_match = key.keyword not in _NOT_MATCHED and (has_place or not needs_file)
-        (matching if can_match else ignored).append(key)
+        (ignored if needs_file and not has_place else matching).append(key)
     return Query(level, model, tuple(matching), tuple(returned), tuple(ignored), characters.terms)
 
 
@@ -208,7 +210,8 @@ def is_definite(key: Key) -> bool:
 def _retrieval(query: Query) -> Query:
     if not any(key.keyword in _UNIQUE and is_definite(key) for key in query.matching):
         raise InvalidQuery("no unique key says what is to be retrieved")
-    for key in query.ignored:
+    figures = (key for key in query.returned if key.keyword in _FIGURES)
+    for key in (*query.ignored, *figures):
         if not key.is_universal:
             name = key.keyword or f"({key.tag:08X})"
             raise InvalidQuery(f"{name} cannot narrow a {query.level.word} retrieve")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pacsnode.dicom.instance import RequestAttributes, StoredInstance
-from pacsnode.dicom.level import COLUMNS, COMPUTED, OF_THE_ANSWER, REQUEST_ATTRIBUTES, Level
+from pacsnode.dicom.level import COLUMNS, REQUEST_ATTRIBUTES, Level
 from pacsnode.dicom.match import matches
 from pacsnode.dicom.query import Key, Query
 from pacsnode.index import computed, fold, rows
@@ -18,9 +18,6 @@ MatchFile = Callable[[StoredInstance, Sequence[Key]], bool]
 
 MODALITIES = "ModalitiesInStudy"
 _NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
-_UNMATCHED = frozenset(
-    {*OF_THE_ANSWER, *(keyword for level in Level for keyword in COMPUTED[level])} - {MODALITIES}
-)
 
 
 class Conditions:
@@ -37,8 +34,6 @@ class Conditions:
             self._sort(key, query.level)
 
     def _sort(self, key: Key, level: Level) -> None:
-        if key.is_universal or key.keyword in _UNMATCHED:
-            return
         # Below the patient level it is the study's own patient attributes that count.
         row = max(key.level, Level.STUDY) if level > Level.PATIENT else key.level
         if key.keyword == MODALITIES:

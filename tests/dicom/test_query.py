@@ -103,12 +103,21 @@ def test_an_image_attribute_without_column_needs_a_definite_uid() -> None:
     assert query("Rows=512", level=Level.IMAGE).ignored == ()
 
 
-def test_computed_keys_with_a_value_are_answered_but_reported() -> None:
-    found = query("NumberOfStudyRelatedInstances=3", "InstanceAvailability", "ModalitiesInStudy=CT")
+def test_computed_keys_with_a_value_are_answered_and_narrow_nothing() -> None:
+    found = query(
+        "NumberOfStudyRelatedInstances=3",
+        "RetrieveAETitle=ELSEWHERE",
+        "InstanceAvailability=ONLINE",
+        "ModalitiesInStudy=CT",
+    )
     assert names(found.matching) == ["ModalitiesInStudy"]
-    assert names(found.ignored) == ["NumberOfStudyRelatedInstances"]
-    assert "NumberOfStudyRelatedInstances" in names(found.returned)
-    assert "InstanceAvailability" in names(found.returned)
+    assert found.ignored == ()
+    assert set(names(found.returned)) == {
+        "NumberOfStudyRelatedInstances",
+        "RetrieveAETitle",
+        "InstanceAvailability",
+        "ModalitiesInStudy",
+    }
 
 
 def test_private_and_unknown_attributes_are_of_the_image() -> None:
@@ -192,6 +201,7 @@ def test_sequences_without_end_cannot_be_read() -> None:
         ("StudyDate=20200101", "PatientName=DOE"),
         ("StudyInstanceUID=1.2", "SeriesInstanceUID=1.3"),
         ("StudyInstanceUID=1.2", "NumberOfStudyRelatedInstances=3"),
+        ("StudyInstanceUID=1.2", "SOPClassesInStudy=1.2.3"),
         ("StudyInstanceUID=1.2", "KVP=120"),
     ],
 )
@@ -209,6 +219,7 @@ def test_retrieves_that_ask_for_too_much_or_cannot_be_narrowed_are_invalid(
         ("StudyInstanceUID=1.2\\1.3",),
         ("PatientID=7",),
         ("StudyInstanceUID=1.2", "SeriesInstanceUID", "StudyDate=20200101-"),
+        ("StudyInstanceUID=1.2", "RetrieveAETitle=PACS", "InstanceAvailability=ONLINE"),
     ],
 )
 def test_retrieves_with_something_definite_are_fine(keys: tuple[str, ...]) -> None:
