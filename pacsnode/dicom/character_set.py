@@ -25,6 +25,7 @@ class _Coded(NamedTuple):
 
     codec: str
     escape: bytes
+    length: int = 1  # bytes of a character beyond ASCII
     is_two_byte_g0: bool = False
 
 
@@ -45,10 +46,10 @@ _CODED = {
     "166": _Coded("iso8859_11", b"\x1b-T"),
     "203": _Coded("iso8859_15", b"\x1b-b"),
     "13": _Coded("shift_jis", b"\x1b)I"),
-    "149": _Coded("euc_kr", b"\x1b$)C"),
-    "58": _Coded("gb2312", b"\x1b$)A"),
-    "87": _Coded("euc_jp", b"\x1b$B", is_two_byte_g0=True),
-    "159": _Coded("euc_jp", b"\x1b$(D", is_two_byte_g0=True),
+    "149": _Coded("euc_kr", b"\x1b$)C", 2),
+    "58": _Coded("gb2312", b"\x1b$)A", 2),
+    "87": _Coded("euc_jp", b"\x1b$B", 2, is_two_byte_g0=True),
+    "159": _Coded("euc_jp", b"\x1b$(D", 2, is_two_byte_g0=True),
 }
 _NUMBER_OF_ESCAPE = {coded.escape: number for number, coded in _CODED.items()} | {
     b"\x1b(J": "6",  # JIS X 0201 romaji: its yen sign stands where the delimiter does
@@ -173,7 +174,7 @@ class CharacterSet:
         """The bytes of one value (padding is the caller's). Raises UnicodeEncodeError."""
         if text.isascii():
             return text.encode("ascii")
-        if self._stands_alone or (len(self.numbers) == 1 and not self._needs_escapes):
+        if self._stands_alone:
             return text.encode(self.first_codec)
         delimiter = r"([\\^=\r\n\f\t])" if vr == "PN" else r"([\\\r\n\f\t])"
         return b"".join(self._encode_part(part) for part in re.split(delimiter, text))
@@ -219,13 +220,14 @@ def _bytes_in(character: str, number: str) -> bytes | None:
         code = character.encode(coded.codec)
     except UnicodeEncodeError:
         return None
-    if number == "13":
-        return code if len(code) == 1 else None
-    if not coded.is_two_byte_g0:
-        return code
-    if code[0] == 0x8E or (code[0] == 0x8F) != (number == "159"):
-        return None
-    return bytes(byte & 0x7F for byte in (code[1:] if number == "159" else code))
+    if coded.is_two_byte_g0:
+        if code[0] == 0x8E or (code[0] == 0x8F) != (number == "159"):
+            return None
+        code = bytes(byte & 0x7F for byte in code[-2:])
+    # Codecs hold more than their sets: Shift JIS the kanji, EUC-KR syllables of eight bytes, and
+    # both of Japan a yen sign whose byte is the delimiter's.
+    is_of_set = len(code) == coded.length and (coded.length > 1 or not code.isascii())
+    return code if is_of_set else None
 
 
 def _take_two_byte(raw: bytes, number: str, upper: str) -> tuple[str, bytes]:

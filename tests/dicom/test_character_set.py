@@ -76,6 +76,23 @@ def test_what_is_written_is_read_again(terms: str, text: str) -> None:
     assert best_character_set([text], terms.split("\\")) == characters.terms
 
 
+@pytest.mark.parametrize(
+    ("terms", "text"),
+    [
+        ("ISO_IR 13", "山田"),  # Shift JIS has it
+        ("ISO_IR 13", "Ж"),
+        ("ISO_IR 13", "100¥"),  # its byte would be a delimiter
+        ("\\ISO 2022 IR 87", "山¥田"),
+        ("ISO 2022 IR 13\\ISO 2022 IR 87", "‾"),
+        ("\\ISO 2022 IR 149", "똠"),  # eight bytes to EUC-KR
+    ],
+)
+def test_what_only_a_codec_holds_is_answered_in_unicode(terms: str, text: str) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        character_set_of_text(terms).encode(text)
+    assert best_character_set([text], terms.split("\\")) == ("ISO_IR 192",)
+
+
 def test_escapes_go_back_to_the_first_set_before_delimiters() -> None:
     raw = character_set_of_text("ISO 2022 IR 6\\ISO 2022 IR 87").encode("山^田=太", "PN")
     assert raw == b"\x1b$B;3\x1b(B^\x1b$BED\x1b(B=\x1b$BB@\x1b(B"
