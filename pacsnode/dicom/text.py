@@ -39,8 +39,8 @@ def decode_values(raw: bytes, vr: str, characters: CharacterSet) -> tuple[str, .
 
 
 def decode_uid(raw: bytes) -> str:
-    """A UID as sent, less trailing NULs and spaces: untrusted text, a character for each byte."""
-    return raw.rstrip(b"\0 ").decode("latin_1")
+    """A UID as sent, less NULs and spaces around it: untrusted text, a character for each byte."""
+    return raw.strip(b"\0 ").decode("latin_1")
 
 
 def fold_name(text: str) -> str:

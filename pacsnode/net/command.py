@@ -67,9 +67,9 @@ class Command:
         return number
 
     def text(self, element: int) -> str:
-        """UID or title less trailing NULs and surrounding spaces; "" where it is missing. Bytes
-        outside ASCII are kept apart as Latin-1 keeps them."""
-        return self.elements.get(element, b"").decode("latin-1").rstrip("\0 ").lstrip(" ")
+        """UID or title less NULs and spaces around it; "" where it is missing. Bytes outside ASCII
+        are kept apart as Latin-1 keeps them."""
+        return self.elements.get(element, b"").decode("latin-1").strip("\0 ")
 
     @property
     def field(self) -> int:

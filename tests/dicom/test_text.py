@@ -82,4 +82,4 @@ def test_values_are_split_but_in_long_texts() -> None:
 
 @given(st.binary())
 def test_uids_of_different_bytes_are_different(raw: bytes) -> None:
-    assert decode_uid(raw).encode("latin_1") == raw.rstrip(b" \0")
+    assert decode_uid(raw).encode("latin_1") == raw.strip(b" \0")
