@@ -11,6 +11,7 @@ from pacsnode import index as index_room
 from pacsnode import storage as storage_room
 from pacsnode.archive.delete import delete_selected
 from pacsnode.archive.fetch import fetch_stored
+from pacsnode.archive.find import Files
 from pacsnode.archive.find import find as find_answers
 from pacsnode.archive.find import select as select_instances
 from pacsnode.archive.folder import DataFolder, agree, identity
@@ -51,6 +52,7 @@ class Archive:
         self._index = index
         self._policy = policy
         self._reception = Reception(storage, index, policy)
+        self._files = Files(storage, policy.character_sets)
 
     @property
     def ae_title(self) -> str:
@@ -74,13 +76,11 @@ class Archive:
     def find(self, query: Query, *, ae_title: str | None = None) -> Generator[Dataset, None, None]:
         """Answers to a query; `ae_title` is what RetrieveAETitle says, the node's own if None.
         Raises IndexFailure or StorageError."""
-        yield from find_answers(
-            self._storage, self._index, query, ae_title=ae_title or self.ae_title
-        )
+        yield from find_answers(self._files, self._index, query, ae_title=ae_title or self.ae_title)
 
     def select(self, query: Query) -> Generator[StoredInstance, None, None]:
         """All instances below what matches. Raises IndexFailure or StorageError."""
-        yield from select_instances(self._storage, self._index, query)
+        yield from select_instances(self._files, self._index, query)
 
     def fetch(self, stored: StoredInstance) -> AbstractContextManager[StoredFile]:
         """Open a stored instance at its dataset. Raises InstanceMissing or InstanceDamaged, which
@@ -147,7 +147,7 @@ def open_archive(
         folder.make_private(folder.index)
         index = index_room.open(folder.index, fsync=fsync, archive_id=archive_id)
         try:
-            agree(folder, storage, index.archive_id, lambda: _is_empty(index))
+            agree(folder, storage, index.archive_id, index.is_empty)
             recover(storage, index, policy.character_sets)
         except BaseException:
             index.close()
@@ -159,7 +159,3 @@ def open_archive(
         folder.release()
         raise
     return Archive(folder, storage, index, policy)
-
-
-def _is_empty(index: Index) -> bool:
-    return index.statistics().instances == 0

@@ -5,11 +5,11 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from typing import Any
 
 from pydicom import DataElement, Dataset
 
+from pacsnode.archive.settle import CharacterSets
 from pacsnode.dicom.character_set import best_character_set
 from pacsnode.dicom.encode import element_of, read_dataset, text_element
 from pacsnode.dicom.instance import RequestAttributes, StoredInstance
@@ -18,7 +18,7 @@ from pacsnode.dicom.level import COLUMNS, COMPUTED, OF_THE_ANSWER, REQUEST_ATTRI
 from pacsnode.dicom.match import matches
 from pacsnode.dicom.query import Key, Query
 from pacsnode.dicom.values import plain_values
-from pacsnode.errors import InstanceDamaged, InstanceMissing, UnreadableDataset
+from pacsnode.errors import InstanceDamaged, InstanceMissing, StorageError
 from pacsnode.index import Index, Match
 from pacsnode.storage import Storage
 
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _LEVEL = "QueryRetrieveLevel"
 _CHARACTER_SET = "SpecificCharacterSet"
+_RETRIEVE_AE_TITLE = "RetrieveAETitle"
+_PIXEL_DATA = 0x7FE00000
 _REQUEST_ATTRIBUTES = "RequestAttributesSequence"
 _COMPUTED = frozenset({*OF_THE_ANSWER, *(key for level in Level for key in COMPUTED[level])})
 _IN_INDEX = _COMPUTED | {keyword for level in Level for keyword in COLUMNS[level]}
@@ -33,28 +35,63 @@ _IN_INDEX = _COMPUTED | {keyword for level in Level for keyword in COLUMNS[level
 Attributes = Mapping[str, Any]
 
 
-def find(storage: Storage, index: Index, query: Query, *, ae_title: str) -> Iterator[Dataset]:
+class Files:
+    """What instances' files say of attributes that are in no column. `character_sets`: assumed
+    where a dataset declares none, by the AE title that it came from."""
+
+    def __init__(self, storage: Storage, character_sets: CharacterSets) -> None:
+        self._storage = storage
+        self._character_sets = character_sets
+
+    def read(self, stored: StoredInstance, keys: Sequence[Key]) -> Dataset:
+        """The elements that `keys` name; none where the file cannot be read. Raises StorageError
+        where the storage fails."""
+        wanted = {key.tag for key in keys}
+        try:
+            opened = self._storage.open(stored.uids)
+            with closing(opened.file) as file:
+                return read_dataset(
+                    file,
+                    stored.transfer_syntax_uid,
+                    wanted,
+                    self._character_sets.get(stored.source_ae_title),
+                    # What follows is passed by: functional groups can be long.
+                    stop=min(max(wanted) + 1, _PIXEL_DATA),
+                )
+        except (InstanceMissing, InstanceDamaged) as error:
+            uid = stored.uids.sop_instance_uid
+            log.warning("%s cannot be asked for attributes: %s", uid, error)
+            return Dataset()
+        except OSError as error:
+            raise StorageError(f"reading {stored.uids.sop_instance_uid}: {error}") from error
+
+    def meet(self, stored: StoredInstance, keys: Sequence[Key]) -> bool:
+        """Whether an instance has what all of `keys` ask for."""
+        header = self.read(stored, keys)
+        return all(_meets(header, key) for key in keys)
+
+
+def find(files: Files, index: Index, query: Query, *, ae_title: str) -> Iterator[Dataset]:
     """One Dataset for each match. `ae_title` is what RetrieveAETitle answers. Raises IndexFailure
     or StorageError."""
-    answers = _Answers(storage, query, ae_title)
-    for match in index.find(query, partial(_file_meets, storage)):
+    answers = _Answers(files, query, ae_title)
+    for match in index.find(query, files.meet):
         yield answers.dataset(match)
 
 
-def select(storage: Storage, index: Index, query: Query) -> Iterator[StoredInstance]:
+def select(files: Files, index: Index, query: Query) -> Iterator[StoredInstance]:
     """All instances below what matches. Raises IndexFailure or StorageError."""
-    return index.select(query, partial(_file_meets, storage))
+    return index.select(query, files.meet)
 
 
 class _Answers:
     """Makes the answers to one query."""
 
-    def __init__(self, storage: Storage, query: Query, ae_title: str) -> None:
-        self._storage = storage
+    def __init__(self, files: Files, query: Query, ae_title: str) -> None:
+        self._files = files
         self._query = query
         self._ae_title = ae_title
-        self._keys = [key for key in query.returned if key.keyword not in (_LEVEL, _CHARACTER_SET)]
-        asked = {key.keyword for key in self._keys}
+        asked = {key.keyword for key in query.returned}
         self._unique = [
             level.unique_key
             for level in query.model.levels
@@ -62,7 +99,7 @@ class _Answers:
         ]
         self._in_file = [
             key
-            for key in self._keys
+            for key in query.returned
             if query.level == key.level == Level.IMAGE and key.keyword not in _IN_INDEX
         ]
         # Rows of one study come one after the other, with the same text.
@@ -71,10 +108,12 @@ class _Answers:
     def dataset(self, match: Match) -> Dataset:
         answer = Dataset()
         header = self._header(match)
-        for key in self._keys:
+        for key in self._query.returned:
             answer.add(self._element(match, key, header))
         for keyword in self._unique:
             answer.add(text_element(keyword, _split(match.values[keyword])))
+        # Asked for or not: where there is no media file-set, it must be there (PS3.4 C.4.1.1.3.2).
+        answer.add(text_element(_RETRIEVE_AE_TITLE, (self._ae_title,)))
         answer.add(text_element(_LEVEL, (self._query.level.word,)))
         terms = best_character_set(_texts(answer), self._query.character_set)
         if terms:
@@ -86,16 +125,12 @@ class _Answers:
         is one all the same."""
         if not self._in_file or match.stored is None:
             return Dataset()
-        return _read(self._storage, match.stored, self._in_file)
+        return self._files.read(match.stored, self._in_file)
 
     def _element(self, match: Match, key: Key, header: Dataset) -> DataElement:
-        """The key's attribute as this match has it; empty where it belongs to a level below."""
-        if key.keyword == "RetrieveAETitle":
-            return text_element(key.keyword, (self._ae_title,))
+        """The key's attribute as this match has it."""
         if key.keyword in _COMPUTED:
             return text_element(key.keyword, match.computed.get(key.keyword, ()))
-        if key.level > match.level:
-            return _empty(key)
         if key.keyword == _REQUEST_ATTRIBUTES:
             items = [_item(key, attributes) for attributes in match.request_attributes]
             return element_of(key.tag, "SQ", items)
@@ -159,23 +194,6 @@ def _texts(dataset: Dataset) -> Iterator[str]:
                 yield from _texts(item)
         else:
             yield from (value for value in plain_values(element) if isinstance(value, str))
-
-
-def _read(storage: Storage, stored: StoredInstance, keys: Sequence[Key]) -> Dataset:
-    """The elements that `keys` name, of an instance's file; none where that cannot be read."""
-    wanted = {key.tag for key in keys}
-    try:
-        opened = storage.open(stored.uids)
-        with closing(opened.file) as file:
-            return read_dataset(file, stored.transfer_syntax_uid, wanted)
-    except (InstanceMissing, InstanceDamaged, UnreadableDataset) as error:
-        log.warning("%s cannot be asked for attributes: %s", stored.uids.sop_instance_uid, error)
-        return Dataset()
-
-
-def _file_meets(storage: Storage, stored: StoredInstance, keys: Sequence[Key]) -> bool:
-    header = _read(storage, stored, keys)
-    return all(_meets(header, key) for key in keys)
 
 
 def _meets(dataset: Dataset, key: Key) -> bool:

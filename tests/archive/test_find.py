@@ -11,6 +11,8 @@ from pacsnode.archive import Archive, Arrival
 from pacsnode.dicom.encode import encode_dataset, text_element
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Model, Query, parse_query
+from pacsnode.errors import StorageError
+from tests.archive.conftest import OpenArchive
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -32,8 +34,12 @@ def dataset(number: int = 1, study: str = "1.2.3", **values: object) -> Dataset:
 
 
 def store(archive: Archive, ds: Dataset) -> None:
-    receipt = archive.begin(Arrival(CT, ds.SOPInstanceUID, EXPLICIT, "CT1", "NODE"))
-    source = BytesIO(encode_dataset(ds, EXPLICIT))
+    store_bytes(archive, ds.SOPInstanceUID, encode_dataset(ds, EXPLICIT))
+
+
+def store_bytes(archive: Archive, uid: str, data: bytes) -> None:
+    receipt = archive.begin(Arrival(CT, uid, EXPLICIT, "CT1", "NODE"))
+    source = BytesIO(data)
     while block := source.read(4096):
         receipt.write(memoryview(block))
     receipt.finish()
@@ -64,16 +70,23 @@ def test_an_answer_has_the_keys_asked_for_and_the_unique_keys_down_to_its_level(
 ) -> None:
     store(archive, dataset(StudyDescription="HEAD"))
     answer = found(archive, "STUDY", StudyDescription="")
-    assert keywords(answer) == {"StudyDescription", "StudyInstanceUID", "QueryRetrieveLevel"}
+    assert keywords(answer) == {
+        "StudyDescription",
+        "StudyInstanceUID",
+        "RetrieveAETitle",
+        "QueryRetrieveLevel",
+    }
     answer = found(archive, "IMAGE", Model.PATIENT_ROOT, PatientID="4711")
     assert keywords(answer) == {
         "PatientID",
         "StudyInstanceUID",
         "SeriesInstanceUID",
         "SOPInstanceUID",
+        "RetrieveAETitle",
         "QueryRetrieveLevel",
     }
     assert answer.QueryRetrieveLevel == "IMAGE"
+    assert answer.RetrieveAETitle == "NODE"
 
 
 def test_values_come_back_as_received(archive: Archive) -> None:
@@ -101,8 +114,8 @@ def test_computed_keys_and_where_to_retrieve_from(archive: Archive) -> None:
         SOPClassesInStudy="",
         NumberOfStudyRelatedSeries="",
         NumberOfStudyRelatedInstances="",
-        RetrieveAETitle="",
-        InstanceAvailability="",
+        RetrieveAETitle="ELSEWHERE",
+        InstanceAvailability="OFFLINE",
     )
     assert answer.ModalitiesInStudy == "CT"
     assert answer.SOPClassesInStudy == CT
@@ -134,6 +147,31 @@ def test_image_attributes_in_no_column_are_answered_and_matched_from_the_file(
     assert found(archive, "IMAGE", KVP="120", **study).SOPInstanceUID == "1.2.3.1.1"
     selected = archive.select(asked("IMAGE", ImageType="DERIVED", **study))
     assert [stored.uids.sop_instance_uid for stored in selected] == ["1.2.3.1.2"]
+
+
+def test_text_in_files_that_declare_no_character_set_is_read_as_its_senders(
+    open_again: OpenArchive,
+) -> None:
+    archive = open_again(character_sets={"CT1": "ISO_IR 144"})
+    data = encode_dataset(dataset(ImageComments="xxxx"), EXPLICIT)
+    store_bytes(archive, "1.2.3.1.1", data.replace(b"xxxx", "Люкс".encode("iso8859_5")))
+    place = {"StudyInstanceUID": "1.2.3"}
+    assert found(archive, "IMAGE", ImageComments="", **place).ImageComments == "Люкс"
+    assert found(archive, "IMAGE", ImageComments="Лю*", **place)
+    assert not list(archive.find(asked("IMAGE", ImageComments="xx*", **place)))
+
+
+def test_a_file_that_cannot_be_read_for_now_is_a_failure_of_the_storage(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(archive, dataset(ImageComments="x"))
+
+    def fail(*_: object, **__: object) -> Dataset:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pacsnode.archive.find.read_dataset", fail)
+    with pytest.raises(StorageError):
+        found(archive, "IMAGE", ImageComments="", StudyInstanceUID="1.2.3")
 
 
 def test_a_lost_file_is_answered_without_what_only_it_knows(

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from pacsnode import index as index_room
-from pacsnode.archive.find import find
+from pacsnode.archive.find import Files, find
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Query
 from pacsnode.index import Index
@@ -131,9 +131,10 @@ def report(path: Path) -> None:
     begun = time.perf_counter()
     index = index_room.open(path)
     print(f"opened in {(time.perf_counter() - begun) * 1000:.1f} ms")
+    files = Files(None, {})  # none is asked for
     print(f"{'':30} {'first':>8} {'last':>10} {'answers':>8}")
     for title, each in QUERIES.items():
-        answers = lambda each=each: find(None, index, each, ae_title="PACSNODE")  # noqa: E731
+        answers = lambda each=each: find(files, index, each, ae_title="PACSNODE")  # noqa: E731
         first, last, count = timed(answers)
         print(f"{title:30} {first:6.1f}ms {last:8.1f}ms {count:8}")
     first, last, count = timed(lambda: index.select(QUERIES["all studies, counted"]))
