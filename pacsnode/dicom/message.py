@@ -157,6 +157,22 @@ class Sink(Protocol):
         """The dataset will not be completed: leave nothing behind."""
 
 
+class RefusingSink:
+    """Lets a dataset pass that nobody takes, and answers."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def write(self, fragment: memoryview) -> None:
+        """Drains."""
+
+    def finish(self) -> Answer:
+        return self._answer
+
+    def discard(self) -> None:
+        """There is nothing to leave behind."""
+
+
 class Handler(Protocol):
     """All that `net` knows of the house. An exception other than NetworkError out of these is
     logged and answered C001; it ends neither the association nor the node."""

@@ -16,6 +16,7 @@ from pacsnode.dicom.message import (
     GetRequest,
     Handler,
     MoveRequest,
+    RefusingSink,
     Request,
     Sink,
     StoreRequest,
@@ -43,22 +44,6 @@ _SERVICES = {
 _FAULT = Answer(status.PROCESSING_FAILURE, "Unexpected fault, see the node's log")
 _UNKNOWN = Answer(status.UNRECOGNISED_OPERATION, "This operation is not known to the node")
 _WRONG_CONTEXT = Answer(status.SOP_CLASS_NOT_SUPPORTED, "Not a service of this SOP class")
-
-
-class _RefusingSink:
-    """Drains a dataset that nobody takes."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def write(self, fragment: memoryview) -> None:
-        return
-
-    def finish(self) -> Answer:
-        return self._answer
-
-    def discard(self) -> None:
-        return
 
 
 class Surviving:
@@ -139,7 +124,7 @@ class Server:
         """Where the dataset of a C-STORE goes, asked before its first byte is taken."""
         context = self._contexts[context_id]
         if service_of(context.abstract_syntax) is not Service.STORE or not context.as_scp:
-            return _RefusingSink(_WRONG_CONTEXT)
+            return RefusingSink(_WRONG_CONTEXT)
         request = StoreRequest(
             caller=self._caller,
             context=context,
@@ -151,7 +136,7 @@ class Server:
         )
         with Surviving("C-STORE"):
             return _GuardedSink(self._handler.begin_store(request))
-        return _RefusingSink(_FAULT)
+        return RefusingSink(_FAULT)
 
     def answer(self, message: Message) -> None:
         """Serve one complete message. Raises NetworkError where the peer cannot be answered."""

@@ -14,6 +14,7 @@ from pacsnode.dicom.message import (
     FindRequest,
     GetRequest,
     MoveRequest,
+    RefusingSink,
     Rejection,
     Request,
     Sink,
@@ -84,7 +85,8 @@ class Dispatcher:
         if SERVICES[type(request)] not in rights.services:
             yield _refused(request, rights)
             return
-        yield from _logged(request, self._functions[type(request)](request, rights))
+        answers = self._functions[type(request)](request, rights)
+        yield from answers if isinstance(request, EchoRequest) else _logged(request, answers)
 
     def _echo(self, request: EchoRequest, _rights: Rights) -> Iterator[Answer]:
         return echo(request)
@@ -113,31 +115,15 @@ class Dispatcher:
         )
 
 
-class RefusingSink:
-    """Lets a dataset pass without a byte of it reaching the disk, and answers."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def write(self, fragment: memoryview) -> None:
-        """Drains."""
-
-    def finish(self) -> Answer:
-        return self._answer
-
-    def discard(self) -> None:
-        """There is nothing to leave behind."""
-
-
 def _refused(request: Request, rights: Rights) -> Answer:
     service = SERVICES[type(request)]
     log.warning(
-        "association %d: %r from %s may not %s: %s decides",
-        request.caller.association,
+        "%r from %s may not %s: %s decides%s",
         request.caller.ae_title,
         request.caller.host,
         service,
         rights.deciding_setting,
+        rights.hint(request.caller.ae_title),
     )
     return Answer(status.NOT_AUTHORISED, f"Not authorised for this service: {service}")
 
@@ -153,8 +139,7 @@ def _logged(request: Request, answers: Iterator[Answer]) -> Iterator[Answer]:
         failed = not status.is_success(answer.status) and answer.status != status.CANCELLED
         log.log(
             logging.WARNING if failed else logging.INFO,
-            "association %d: %s from %r: %s%s, %s, %.3f s",
-            request.caller.association,
+            "%s from %r: %s%s, %s, %.3f s",
             SERVICES[type(request)],
             request.caller.ae_title,
             status.text(answer.status),

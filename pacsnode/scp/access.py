@@ -62,6 +62,14 @@ class Rights:
             return "access.unknown_callers"
         return f"modalities.{self.name}.allow"
 
+    def hint(self, ae_title: str) -> str:
+        """For the log of what an unknown caller was refused: the title that it may have meant."""
+        if self.settings is None or self.name is not None:
+            return ""
+        titles = [modality.ae_title for modality in self.settings.modalities.values()]
+        nearest = nearest_title(ae_title, titles)
+        return f"; the nearest known title is {nearest!r}" if nearest else ""
+
 
 NO_RIGHTS = Rights(frozenset())
 
@@ -121,14 +129,18 @@ class Access:
         unknown = Rights(settings.rules.unknown_callers, settings=settings)
         found = find_modality(caller.ae_title, settings.modalities)
         if found is None:
-            return unknown, _unknown_title(settings, caller)
+            return unknown, (
+                f"caller {caller.ae_title!r} from {caller.host}: no AE title of modalities, and "
+                f"access.unknown_callers is empty{unknown.hint(caller.ae_title)}"
+            )
         name, modality = found
         if settings.rules.check_host and not self._hosts.matches(modality.host, caller.host):
             reason = (
                 f"caller {caller.ae_title!r} from {caller.host}: not the host of "
                 f"modalities.{name} ({modality.host}), which access.check_host demands"
             )
-            log.warning("association %d: %s", caller.association, reason)
+            if unknown.services:  # otherwise the rejection's line says it
+                log.warning("%s: counts as unknown", reason)
             return unknown, f"{reason}, and access.unknown_callers is empty"
         rights = Rights(modality.allow, name, settings)
         return rights, (
@@ -165,16 +177,6 @@ def _check_called_title(settings: Settings, caller: Caller) -> Rejection | None:
         *CALLED_AE_TITLE_NOT_RECOGNISED,
         f"caller {caller.ae_title!r} from {caller.host} called {called!r}, not ae_title "
         f"{settings.ae_title!r}, which access.check_called_ae_title demands",
-    )
-
-
-def _unknown_title(settings: Settings, caller: Caller) -> str:
-    titles = [modality.ae_title for modality in settings.modalities.values()]
-    nearest = nearest_title(caller.ae_title, titles)
-    hint = f"; the nearest known title is {nearest!r}" if nearest else ""
-    return (
-        f"caller {caller.ae_title!r} from {caller.host}: no AE title of modalities, and "
-        f"access.unknown_callers is empty{hint}"
     )
 
 

@@ -46,8 +46,7 @@ def _unknown(request: MoveRequest, settings: Settings) -> Answer:
     titles = [modality.ae_title for modality in settings.modalities.values()]
     nearest = nearest_title(request.move_destination, titles)
     log.warning(
-        "association %d: C-MOVE to %r, which is no AE title of modalities%s",
-        request.caller.association,
+        "C-MOVE to %r, which is no AE title of modalities%s",
         request.move_destination,
         f"; the nearest is {nearest!r}" if nearest else "",
     )

@@ -5,6 +5,7 @@ import logging
 import struct
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -61,6 +62,9 @@ TELL_EACH = 100  # instances
 
 HELD = 5000  # instances selected once; of more than these only the number is kept at first
 ASK_EACH = 500  # instances counted between two looks at whether the peer is still interested
+
+LOGGED_IN_FULL = 10  # sub-operations that ended in the same way
+UIDS_A_LINE = 500  # in the log: systemd's journal cuts lines at 48 KB
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
@@ -158,6 +162,8 @@ class Suboperations:
         self.warning = 0
         self.failed: list[str] = []
         self.first_failure: Outcome | None = None
+        self._logged: Counter[tuple[type[PacsnodeError | None], int | None]] = Counter()
+        self._unlogged: list[str] = []
 
     @property
     def done(self) -> int:
@@ -173,10 +179,10 @@ class Suboperations:
             self.completed += 1
         elif outcome.is_warning:
             self.warning += 1
-            self._log(outcome)
         else:
             self.failed.append(outcome.sendable.sop_instance_uid)
             self.first_failure = self.first_failure or outcome
+        if not outcome.is_success:
             self._log(outcome)
         self._untold += 1
         if self._untold >= TELL_EACH:
@@ -198,12 +204,25 @@ class Suboperations:
         return Counters(remaining, self.completed, len(self.failed), self.warning)
 
     def _log(self, outcome: Outcome) -> None:
-        log.warning(
-            "association %d: sub-operation %s: %s",
-            self._request.caller.association,
-            outcome.sendable.sop_instance_uid,
-            outcome.text,
-        )
+        """In full for the first of their kind; a destination that is down would fill the log."""
+        kind = type(outcome.error), outcome.status
+        self._logged[kind] += 1
+        if self._logged[kind] <= LOGGED_IN_FULL:
+            log.warning("sub-operation %s: %s", outcome.sendable.sop_instance_uid, outcome.text)
+            return
+        self._unlogged.append(outcome.sendable.sop_instance_uid)
+        if len(self._unlogged) >= UIDS_A_LINE:
+            self.log_rest()
+
+    def log_rest(self) -> None:
+        """Name the instances that went the way of those logged in full."""
+        if self._unlogged:
+            log.warning(
+                "%d more sub-operations with the same outcome: %s",
+                len(self._unlogged),
+                " ".join(self._unlogged),
+            )
+            self._unlogged.clear()
 
     def final(self) -> Answer:
         """The last answer after all sub-operations have been tried."""
@@ -244,9 +263,10 @@ def _perform(
         code = status_of(error, STATUS)
         if code is None:
             raise
-        log.warning("association %d: %s", request.caller.association, error)
+        log.warning("sub-operations ended early: %s", error)
         return operations.ended(code, "The archive cannot be read now")
     finally:
+        operations.log_rest()
         outcomes.close()
     return operations.final()
 

@@ -105,8 +105,7 @@ class StoreSink:
         if error is None or code is None:
             raise error or AssertionError("finish was called twice")
         log.warning(
-            "association %d: store from %r: %s: %r: %s",
-            self._request.caller.association,
+            "store from %r: %s: %r: %s",
             self._request.caller.ae_title,
             status.text(code),
             self._request.sop_instance_uid,
@@ -119,8 +118,7 @@ class StoreSink:
         if log.isEnabledFor(level):
             log.log(
                 level,
-                "association %d: store from %r: %r: %s",
-                self._request.caller.association,
+                "store from %r: %r: %s",
                 self._request.caller.ae_title,
                 outcome.stored.uids.sop_instance_uid,
                 outcome.kind.value,

@@ -57,6 +57,27 @@ def test_a_caller_with_no_right_at_all_is_rejected_and_the_text_says_everything(
         assert part in rejection.text
 
 
+def test_the_hint_to_a_title_is_for_unknown_callers_only() -> None:
+    access = Access(settings(ARCHIVE={}))
+    typo, known = caller("ARHCIVE"), caller("ARCHIVE")
+    assert access.admit(typo) is None
+    assert access.admit(known) is None
+    assert "'ARCHIVE'" in access.rights(typo).hint(typo.ae_title)
+    assert access.rights(known).hint(known.ae_title) == ""
+
+
+def test_a_known_title_from_another_host_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    access = Access(settings({"check_host": True}, CT1={}))
+    access.admit(caller(host="192.0.2.99"))
+    (line,) = [record.getMessage() for record in caplog.records]
+    for part in ("'CT1'", "192.0.2.99", "modalities.CT1", "192.0.2.1", "access.check_host"):
+        assert part in line
+    caplog.clear()
+    access.configure(settings({"check_host": True, **NOBODY}, CT1={}))
+    assert access.admit(caller(host="192.0.2.99")) is not None
+    assert not caplog.records, "the rejection's own line says it"
+
+
 def test_a_modality_that_may_do_nothing_is_rejected() -> None:
     rejection = Access(settings(CT1={"allow": frozenset()})).admit(caller())
     assert rejection is not None

@@ -1,5 +1,4 @@
 import itertools
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -278,11 +277,30 @@ def test_a_lost_destination_is_not_taken_for_a_lost_requester() -> None:
 def test_the_log_has_every_failed_instance(caplog: pytest.LogCaptureFixture) -> None:
     archive = archive_of(30)
     archive.missing = {instance.uids.sop_instance_uid for instance in archive.instances}
-    with caplog.at_level(logging.WARNING):
-        run(archive)
+    run(archive)
     for uid in archive.missing:
-        assert f"{uid}: " in caplog.text
-    assert "association 42" in caplog.text
+        assert f" {uid}" in caplog.text
+
+
+def test_a_destination_that_is_down_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refused = PeerUnreachable("STORE: no TCP connection", "tcp")
+    run(archive_of(1200), ScriptedPeer(refusals=[refused]))
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == retrieve.LOGGED_IN_FULL + 3
+    assert lines[0] == "sub-operation 1.2.3.0: STORE: no TCP connection"
+    words = " ".join(lines).split()
+    assert {f"1.2.3.{number}" for number in range(1200)} <= {word.strip(":") for word in words}
+
+
+def test_failures_of_another_kind_are_logged_in_full_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    archive = archive_of(100)
+    archive.missing = {f"1.2.3.{number}" for number in range(90)}
+    run(archive, ScriptedPeer(verdicts={"1.2.3.95": [0xC123]}))
+    assert "sub-operation 1.2.3.95: answered C123" in caplog.text
 
 
 def test_more_than_65535_instances_work_and_are_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
