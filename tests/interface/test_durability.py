@@ -143,7 +143,9 @@ class Traced:
     def _complete(self) -> str:
         """The trace, once its writer has seen the node's last thread end."""
         deadline = time.monotonic() + PATIENCE
-        while f"{self.node.process.pid} +++ exited" not in (trace := self.path.read_text()):
+        # strace pads process ids to a width of its own.
+        ended = re.compile(rf"^{self.node.process.pid} +\+\+\+ exited", re.MULTILINE)
+        while not ended.search(trace := self.path.read_text()):
             assert time.monotonic() < deadline, trace[-1000:]
             time.sleep(0.02)
         return trace
