@@ -3,11 +3,12 @@ rows (candidates.py), and from there goes down a page at a time. dicom/match.py 
 row, so that there is one place that says what matching means."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pacsnode.dicom.instance import StoredInstance
 from pacsnode.dicom.level import COMPUTED, Level
 from pacsnode.dicom.query import Query
-from pacsnode.index import candidates, computed, rows
+from pacsnode.index import candidates, computed, fold, rows
 from pacsnode.index.conditions import Conditions, MatchFile
 from pacsnode.index.database import Database
 from pacsnode.index.records import Match
@@ -32,9 +33,17 @@ def find(database: Database, query: Query, match_file: MatchFile) -> Iterator[Ma
 
 def select(database: Database, query: Query, match_file: MatchFile) -> Iterator[StoredInstance]:
     """All instances below what matches; of each study in the order of series and instances."""
+    below = _below_patients(query, match_file) if query.level == Level.PATIENT else None
     for page in _matching(database, query, match_file):
-        for instances in _down(database, query.level, Level.IMAGE, page, None):
+        for instances in _down(database, query.level, Level.IMAGE, page, below):
             yield from (row.stored for row in instances if row.stored is not None)
+
+
+def _below_patients(query: Query, match_file: MatchFile) -> Conditions:
+    """A patient may be found by the PatientID or name that one study of theirs carries besides:
+    then only this study is meant, not whatever else the patient has."""
+    keys = tuple(key for key in query.matching if key.keyword in fold.ALIASED)
+    return Conditions(replace(query, level=Level.STUDY, matching=keys), match_file)
 
 
 def _match(level: Level, row: Row, answer: dict[str, tuple[str, ...]]) -> Match:

@@ -4,8 +4,9 @@ second opinion on what a query selects."""
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from pacsnode.dicom.instance import Instance
+from pacsnode.dicom.instance import Instance, InstanceUIDs
 from pacsnode.dicom.level import COLUMNS, Level
 from pacsnode.dicom.query import Key, Query
 
@@ -100,6 +101,19 @@ class Archive:
             self.name(query.level, instance)
             for instance in self.instances.values()
             if all(self._meets(query, key, instance) for key in query.matching)
+        }
+
+    def below(self, query: Query) -> set[InstanceUIDs]:
+        """All instances below the matches; of a patient only studies that have the PatientID and
+        the name asked for."""
+        found = self.select(query)
+        of_study = replace(query, level=max(query.level, Level.STUDY))
+        person = [key for key in query.matching if key.keyword in ("PatientID", "PatientName")]
+        return {
+            instance.uids
+            for instance in self.instances.values()
+            if self.name(query.level, instance) in found
+            and all(self._meets(of_study, key, instance) for key in person)
         }
 
     def name(self, level: Level, instance: Instance) -> tuple[str, ...]:

@@ -170,13 +170,22 @@ def test_what_is_found_is_what_the_rules_say(rows: list[dict], asked: list[Query
         for each in asked:
             expected = reference.select(each)
             assert sorted(map(name, index.find(each))) == names(expected, each.level), each
-            below = {
-                instance.uids
-                for instance in reference.instances.values()
-                if reference.name(each.level, instance) in expected
-            }
             selected = [stored.uids for stored in index.select(each)]
             assert len(selected) == len(set(selected))
-            if each.level > Level.PATIENT:
-                assert set(selected) == below
+            assert set(selected) == reference.below(each), each
         index.close()
+
+
+def test_of_a_patient_found_by_a_wrong_identifier_only_the_study_that_has_it_is_selected(
+    index: index_room.Index,
+) -> None:
+    for study, uid, patient in (("1.1", "1", "A"), ("1.1", "2", "B"), ("1.2", "3", "A")):
+        index.add(*make(study, f"{study}.1", uid, PatientID=patient, PatientName="DOE"))
+
+    def selected(*keys: Key) -> list[str]:
+        found = index.select(query(Level.PATIENT, *keys))
+        return [stored.uids.sop_instance_uid for stored in found]
+
+    assert selected(key("PatientID", "A")) == ["1", "2", "3"]
+    assert selected(key("PatientID", "B")) == ["1", "2"]
+    assert selected(key("PatientID", "B"), key("PatientName", "D*")) == ["1", "2"]
