@@ -180,7 +180,8 @@ def test_of_a_patient_found_by_a_wrong_identifier_only_the_study_that_has_it_is_
     index: index_room.Index,
 ) -> None:
     for study, uid, patient in (("1.1", "1", "A"), ("1.1", "2", "B"), ("1.2", "3", "A")):
-        index.add(*make(study, f"{study}.1", uid, PatientID=patient, PatientName="DOE"))
+        person = {"PatientID": patient, "PatientName": "DOE"}
+        index.add(*make(study, f"{study}.1", uid, received_at=int(uid), **person))
 
     def selected(*keys: Key) -> list[str]:
         found = index.select(query(Level.PATIENT, *keys))
