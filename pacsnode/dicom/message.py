@@ -256,8 +256,9 @@ class Channel(Protocol):
     def get(self, context: Context, identifier: bytes) -> Iterator[Response]:
         """C-GET; what arrives goes to the `on_store` given on connecting; closing early cancels."""
 
-    def release(self) -> None:
-        """End the association in order. Never raises."""
+    def release(self, tick: Tick = no_tick) -> None:
+        """End the association in order; where the peer does not answer, abort it. `tick` is called
+        at least every 0.5 s meanwhile; raises nothing but what it raises."""
 
     def abort(self) -> None:
         """End it at once. Never raises."""

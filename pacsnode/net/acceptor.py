@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 3, 4  # PS3.8 9.3.3.2
-WRONG_APPLICATION_CONTEXT = (1, 1, 2)
+WRONG_APPLICATION_CONTEXT, WRONG_VERSION = (1, 1, 2), (1, 2, 2)  # PS3.8 9.3.4
 
 _RELATIONAL = b"\x01"  # SOP Class Extended Negotiation of queries, first byte (PS3.4 C.5.1.1)
 
@@ -100,12 +100,17 @@ class IncomingAssociation(DrivenAssociation):
         self._finish(outcome)
 
     def _finish(self, outcome: str | None) -> None:
+        """Each step whatever becomes of the others: places, threads and sockets are counted."""
         with Surviving("association's end"):
             self.dimse.discard()
+        with Surviving("association's end"):
             if self._caller is not None:
                 self._handler.ended(self._caller)
                 self._report(self._caller, outcome or "aborted: unexpected fault")
-        self.dul.linger()
+        with Surviving("association's end"):
+            if self._caller is not None and outcome is None:
+                self.abort()
+            self.dul.linger()
         self._on_end(self)
 
     def _report(self, caller: Caller, outcome: str) -> None:
@@ -128,14 +133,7 @@ class IncomingAssociation(DrivenAssociation):
         self.requestor.primitive = request
         called, calling = associate.titles(self.dul.request_pdu)
         caller = Caller(calling, called, self._host, self.number)
-        if request.application_context_name != APPLICATION_CONTEXT:
-            logger.warning(
-                "%s from %s: rejected, application context %s instead of %s",
-                calling, self._host, request.application_context_name, APPLICATION_CONTEXT,
-            )  # fmt: skip
-            self.acse.send_reject(*WRONG_APPLICATION_CONTEXT)
-            return False
-        rejection = self._handler.admit(caller)
+        rejection = self._not_dicom(caller, request) or self._handler.admit(caller)
         if rejection is not None:
             self._reject(rejection)
             return False
@@ -143,6 +141,15 @@ class IncomingAssociation(DrivenAssociation):
         self._requests = Server(self, self._handler, caller, self._contexts, self._own_channel)
         self.acse.negotiate_association()
         return True
+
+    def _not_dicom(self, caller: Caller, request: A_ASSOCIATE) -> Rejection | None:
+        who = f"caller {caller.ae_title!r} from {caller.host}"
+        if not associate.is_version_1(self.dul.request_pdu):
+            return Rejection(*WRONG_VERSION, f"{who}: another version of the upper layer protocol")
+        name = str(request.application_context_name or "")
+        if name != APPLICATION_CONTEXT:
+            return Rejection(*WRONG_APPLICATION_CONTEXT, f"{who}: application context {name!r}")
+        return None
 
     def _report_no_request(self) -> None:
         """A port probe is worth no line of its own at INFO; a peer that cannot speak DICOM is."""

@@ -2,10 +2,12 @@
 
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _ITEM = struct.Struct(">BxH")
 _LENGTH = struct.Struct(">L")
 
+VERSION = slice(6, 8)
 TITLES = slice(10, 42)  # called, then calling, 16 bytes each
 RESERVED = slice(10, 74)  # what an A-ASSOCIATE-AC gives back as it came
 FIRST_ITEM = 74
@@ -16,6 +18,30 @@ SUB_ITEMS = frozenset(range(0x51, 0x5A))
 
 # Stands in for the titles, which are taken from the PDU: pynetdicom refuses blank ones.
 _STAND_IN = b"PEER".ljust(16) * 2
+_VERSION_1 = b"\0\x01"
+# Stands in for rejections, of which pynetdicom refuses those with codes that it does not know.
+PLAIN_REJECTION = b"\x03\0\0\0\0\x04\0\x01\x01\x01"
+
+
+class Rejection(NamedTuple):
+    """The codes of an A-ASSOCIATE-RJ (PS3.8 9.3.4)."""
+
+    result: int
+    source: int
+    reason: int
+
+
+def rejection(pdu: bytes) -> Rejection:
+    """Raises ValueError where the PDU is cut off."""
+    if len(pdu) != len(PLAIN_REJECTION):
+        raise ValueError(f"an A-ASSOCIATE-RJ of {len(pdu)} bytes")
+    return Rejection(*pdu[7:10])
+
+
+def is_version_1(pdu: bytes) -> bool:
+    """Whether an A-ASSOCIATE-RQ offers version 1, perhaps among others: bit 0 alone is tested
+    (PS3.8 9.3.2)."""
+    return bool(pdu[VERSION][1] & 1)
 
 
 def titles(pdu: bytes) -> tuple[str, str]:
@@ -26,8 +52,8 @@ def titles(pdu: bytes) -> tuple[str, str]:
 
 
 def tidy(pdu: bytes) -> bytes:
-    """The PDU with plain titles and without items of unknown types, which shall be ignored
-    (PS3.8 9.3.1). Raises ValueError where the lengths lie."""
+    """The PDU with plain titles, of version 1 and without items of unknown types, which shall be
+    ignored (PS3.8 9.3.1). Raises ValueError where the lengths lie."""
     if len(pdu) < FIRST_ITEM:
         raise ValueError(f"an A-ASSOCIATE PDU of {len(pdu)} bytes")
     items = []
@@ -42,7 +68,7 @@ def tidy(pdu: bytes) -> bytes:
             items.append(_item(kind, content))
     body = b"".join(items)
     length = FIRST_ITEM - 6 + len(body)
-    head = pdu[:2] + _LENGTH.pack(length) + pdu[6:10] + _STAND_IN + pdu[42:FIRST_ITEM]
+    head = pdu[:2] + _LENGTH.pack(length) + _VERSION_1 + pdu[8:10] + _STAND_IN + pdu[42:FIRST_ITEM]
     return head + body
 
 

@@ -218,17 +218,14 @@ class OutgoingAssociation(DrivenAssociation):
 
     def _fail(self, seconds: float) -> None:
         """Say why there is no association, `seconds` after it was asked for."""
-        answer = self.acceptor.primitive
-        layer = self.dul
-        failure = layer.failure
+        answer, rejection, failure = self.acceptor.primitive, self.dul.rejection, self.dul.failure
         self.abort()
-        if answer is not None and answer.result:
-            result = answer.result
-            source, reason = answer.result_source or 0, answer.diagnostic or 0
+        if rejection is not None:
+            _, source, reason = rejection
             words = _REASONS.get((source, reason), f"source {source}, reason {reason}")
-            lasting = "permanently" if result == 1 else "for now"
+            lasting = "permanently" if rejection.result == 1 else "for now"
             raise AssociationRejected(
-                f"{self._peer} rejected the association {lasting}: {words}", result, source, reason
+                f"{self._peer} rejected the association {lasting}: {words}", *rejection
             )
         if answer is not None:
             raise NoPresentationContext(f"{self._peer} accepted no presentation context")

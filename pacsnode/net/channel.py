@@ -21,7 +21,7 @@ from pacsnode.errors import (
 from pacsnode.net import command as commands
 from pacsnode.net.command import Command, MalformedCommand
 from pacsnode.net.contexts import VERIFICATION
-from pacsnode.net.messages import Message, Messages
+from pacsnode.net.messages import QUEUED, Message, Messages
 
 if TYPE_CHECKING:
     from pacsnode.net.upper_layer import DrivenAssociation
@@ -67,7 +67,7 @@ class AssociationChannel:
     @property
     def is_open(self) -> bool:
         layer = self._association.dul
-        return not layer.is_closed and layer.to_user_queue.empty()
+        return not layer.has_ended and layer.to_user_queue.empty()
 
     def echo(self) -> Response:
         context = accepted(self._contexts, VERIFICATION)
@@ -187,8 +187,7 @@ class AssociationChannel:
         if message is not None:
             return message
         layer = self._association.dul
-        if layer.is_closed:
-            raise layer.failure or AssociationLost("the peer aborted the association", "message")
+        layer.require_open()
         if not layer.to_user_queue.empty():
             raise AssociationLost("the peer ended the association unasked", "message")
         raise PeerTimeout(f"no answer to {_NAMES[field]} within {self._timeout:g} s", "message")
@@ -196,18 +195,27 @@ class AssociationChannel:
     def _serve_or_defer(self, message: Message) -> None:
         if self._serve is not None:
             self._serve(message)
-        else:
-            self._deferred.append(message)
+            return
+        if len(self._deferred) >= QUEUED:
+            raise MalformedCommand("requests instead of an answer")
+        self._deferred.append(message)
 
     def _aborting(self) -> "_Aborting":
         return _Aborting(self._association)
 
-    def release(self) -> None:
-        layer = self._association.dul
-        if self.is_open:
-            self._association.acse.negotiate_release()
-        elif not layer.is_closed:
+    def release(self, tick: Tick = no_tick) -> None:
+        if not self.is_open:
             self._association.abort()
+            return
+        layer = self._association.dul
+        layer.tick = tick
+        try:
+            with self._aborting():
+                self._association.acse.negotiate_release()
+        except PeerTimeout as error:  # half a PDU in the place of the answer
+            layer.failure = error
+        finally:
+            layer.tick = no_tick
 
     def abort(self) -> None:
         self._association.abort()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pynetdicom.dimse import DIMSEServiceProvider
 
 from pacsnode.dicom.message import DatasetSource, Sink, Tick, no_tick
-from pacsnode.errors import AssociationLost, InstanceDamaged, NetworkError, PeerTimeout
+from pacsnode.errors import InstanceDamaged, NetworkError, PeerTimeout
 from pacsnode.net import command as commands
 from pacsnode.net.command import Command, MalformedCommand
 from pacsnode.net.transport import P_DATA
@@ -64,6 +64,7 @@ class Messages(DIMSEServiceProvider):
         self._under_way: Message | None = None
         self.complete: deque[Message] = deque()
         self.cancelled: set[int] = set()
+        self._asked: set[int] = set()  # message IDs of requests that are not answered yet
 
     def receive_primitive(self, primitive: Any) -> None:
         """P-DATA after our A-RELEASE-RQ: nobody waits for it any more (PS3.8 7.2.2)."""
@@ -100,14 +101,13 @@ class Messages(DIMSEServiceProvider):
         if not self._knows_context(context_id):
             raise MalformedCommand(f"presentation context {context_id} was not accepted")
         if command.field == commands.C_CANCEL_RQ:
-            if len(self.cancelled) < QUEUED:
-                self.cancelled.add(command.required(commands.MESSAGE_ID_BEING_RESPONDED_TO))
+            self._cancel(command.required(commands.MESSAGE_ID_BEING_RESPONDED_TO))
             return
         if command.field & commands.RESPONSE:
             command.required(commands.MESSAGE_ID_BEING_RESPONDED_TO)
             command.required(commands.STATUS)
         else:
-            command.required(commands.MESSAGE_ID)
+            self._asked.add(command.required(commands.MESSAGE_ID))
         message = Message(context_id, command)
         if command.field == commands.C_STORE_RQ:
             message.sink = self._open_sink(context_id, command)
@@ -117,6 +117,16 @@ class Messages(DIMSEServiceProvider):
             self._under_way = message
         else:
             self.complete.append(message)
+
+    def _cancel(self, message_id: int) -> None:
+        """A C-CANCEL that comes too late must not hit the next request of the same number."""
+        if message_id in self._asked:
+            self.cancelled.add(message_id)
+
+    def answered(self, message_id: int) -> None:
+        """A request of the peer's has had its last answer."""
+        self._asked.discard(message_id)
+        self.cancelled.discard(message_id)
 
     def _take_data(self, context_id: int, fragment: memoryview, is_last: bool) -> None:
         message = self._under_way
@@ -163,12 +173,7 @@ class Messages(DIMSEServiceProvider):
         layer = self._association.dul
         while len(self.complete) < QUEUED and layer.connection.has_input():
             layer.pump(time.monotonic() + self._timeout)
-        self.require_open()
-
-    def require_open(self) -> None:
-        layer = self._association.dul
-        if layer.is_closed:
-            raise layer.failure or AssociationLost("the peer aborted the association")
+        layer.require_open()
 
     def send_message(
         self,

@@ -153,7 +153,7 @@ class Server:
                 self.tally.count(name, answer)
         finally:
             answers.close()
-            self._association.dimse.cancelled.discard(message_id)
+            self._association.dimse.answered(message_id)
 
     def _answers(
         self, message: Message, message_id: int, service: Service | None
@@ -210,7 +210,7 @@ class Server:
         return MoveRequest(**common, move_destination=destination)
 
     def _respond(self, message: Message, message_id: int, answer: Answer) -> None:
-        self._association.dimse.require_open()
+        self._association.dul.require_open()
         if message.sink is None:  # a C-STORE that is complete gets its answer
             self._association.dul.require_running()
         values: dict[int, int | str | None] = {

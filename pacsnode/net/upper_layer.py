@@ -17,7 +17,14 @@ from pynetdicom.timer import Timer
 from pacsnode.dicom.message import Tick, no_tick
 from pacsnode.errors import AssociationLost, NetworkError
 from pacsnode.net import associate
-from pacsnode.net.transport import ASSOCIATE_AC, ASSOCIATE_RQ, P_DATA, Connection, OversizedPDU
+from pacsnode.net.transport import (
+    ASSOCIATE_AC,
+    ASSOCIATE_RJ,
+    ASSOCIATE_RQ,
+    P_DATA,
+    Connection,
+    OversizedPDU,
+)
 
 if TYPE_CHECKING:
     from pacsnode.net.messages import Messages
@@ -67,11 +74,17 @@ class UpperLayer(DULServiceProvider):
         self.tick: Tick = no_tick
         self.failure: NetworkError | None = None
         self.request_pdu = b""  # the A-ASSOCIATE-RQ as it came
+        self.rejection: associate.Rejection | None = None  # the A-ASSOCIATE-RJ that came
         self.stop_requested = False
 
     @property
     def is_closed(self) -> bool:
         return bool(self._kill_thread)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the association is over, though its connection may linger."""
+        return self.is_closed or self.state == CLOSING
 
     @property
     def state(self) -> str:
@@ -80,10 +93,16 @@ class UpperLayer(DULServiceProvider):
 
     @property
     def connection(self) -> Connection:
-        """Raises AssociationLost where it is closed already."""
-        if self.is_closed or self.socket is None or self.socket.socket is None:
-            raise self.failure or AssociationLost("the association has ended")
+        """Raises AssociationLost where the association is over."""
+        self.require_open()
+        if self.socket is None or self.socket.socket is None:
+            raise AssociationLost("the association has ended")
         return self.socket
+
+    def require_open(self) -> None:
+        """Raises AssociationLost where the association is over."""
+        if self.has_ended:
+            raise self.failure or AssociationLost("the peer aborted the association")
 
     def require_running(self) -> None:
         """Raises Interrupted where the node is stopping."""
@@ -99,7 +118,7 @@ class UpperLayer(DULServiceProvider):
         """The next primitive for the service user; None where `timeout` seconds bring none."""
         deadline = time.monotonic() + (timeout or 0) if wait else 0.0
         while self.to_user_queue.empty():
-            if not wait or self.is_closed or not self.pump(deadline, self.tick):
+            if not wait or self.has_ended or not self.pump(deadline, self.tick):
                 return None
         return self.to_user_queue.get(block=False)
 
@@ -141,11 +160,20 @@ class UpperLayer(DULServiceProvider):
             self.failure = AssociationLost(f"the peer broke the protocol: {error}")
             self.event_queue.put(INVALID_EVENT)
             return
+        state = self.state
         self._recv_pdu.put(decoded)
         self.event_queue.put(event)
+        self.run_events()
+        if self.state == CLOSING != state:
+            self.failure = self.failure or AssociationLost(
+                f"the peer broke the protocol: {type(decoded).__name__} is out of place"
+            )
 
     def _tidied(self, pdu: memoryview) -> bytes:
         data = bytes(pdu)
+        if data[0] == ASSOCIATE_RJ:
+            self.rejection = associate.rejection(data)
+            return associate.PLAIN_REJECTION
         if data[0] not in (ASSOCIATE_RQ, ASSOCIATE_AC):
             return data
         if data[0] == ASSOCIATE_RQ:
@@ -162,6 +190,12 @@ class UpperLayer(DULServiceProvider):
                 self.state_machine.do_action(event)
             except InvalidEventError as error:
                 self._give_up(AssociationLost(f"the association's protocol failed: {error}"))
+            except DECODING_ERRORS as error:
+                failure = AssociationLost(f"the peer broke the protocol: {error}")
+                if event == INVALID_EVENT:
+                    self._give_up(failure)
+                self.failure = self.failure or failure
+                self.event_queue.put(INVALID_EVENT)
 
     def _give_up(self, error: NetworkError) -> None:
         self.failure = self.failure or error

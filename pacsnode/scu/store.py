@@ -3,7 +3,7 @@ C-GET and `pacsnode send` alike."""
 
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, NamedTuple, Protocol, cast
@@ -115,8 +115,10 @@ def send(
     try:
         while batch := _pull(pending, sending.tick):
             yield from sender.send(batch)
-    except GeneratorExit:
         sender.release()
+    except GeneratorExit:
+        with suppress(_Stopped):  # nobody is left to be told
+            sender.release()
         raise
     except _Stopped as stopped:
         sender.abort()
@@ -124,7 +126,6 @@ def send(
     except BaseException:
         sender.abort()
         raise
-    sender.release()
 
 
 def send_on(
@@ -257,8 +258,8 @@ class _Sender:
 
     def release(self) -> None:
         if self._channel is not None:
-            self._channel.release()
-            self._channel = None
+            channel, self._channel = self._channel, None
+            channel.release(self._sending.tick)
 
     def abort(self) -> None:
         if self._channel is not None:

@@ -1,5 +1,6 @@
 """A listener with a scripted handler, and peers made by hand."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from pacsnode.dicom.message import (
     Answer,
     Caller,
     FindRequest,
+    GetRequest,
     Rejection,
     Request,
     Sink,
@@ -61,6 +63,7 @@ class ScriptedHandler:
         self.on_finish: Callable[[], None] | None = None
         self.on_begin: Callable[[], None] | None = None
         self.find: Callable[[FindRequest], Iterator[Answer]] = lambda _: iter(())
+        self.get: Callable[[GetRequest], Iterator[Answer]] = lambda _: iter(())
         self.requests: list[Request] = []
 
     def admit(self, caller: Caller) -> Rejection | None:
@@ -90,6 +93,8 @@ class ScriptedHandler:
         self.requests.append(request)
         if isinstance(request, FindRequest):
             yield from self.find(request)
+        if isinstance(request, GetRequest):
+            yield from self.get(request)
         yield Answer(status.SUCCESS)
 
 
@@ -132,3 +137,31 @@ def dial() -> Iterator[Callable[[Listener], RawPeer]]:
     yield connect
     for peer in peers:
         peer.close()
+
+
+@pytest.fixture
+def play() -> Iterator[Callable[..., tuple[str, int]]]:
+    """A server that plays one script for its first connection, then ends it."""
+    threads, errors = [], []
+
+    def start(script: Callable[[socket.socket], None]) -> tuple[str, int]:
+        listening = socket.create_server(("127.0.0.1", 0))
+
+        def run() -> None:
+            with listening, listening.accept()[0] as connection:
+                connection.settimeout(20)
+                try:
+                    script(connection)
+                except OSError as error:
+                    errors.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        threads.append(thread)
+        host, port = listening.getsockname()
+        return host, port
+
+    yield start
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()

@@ -78,6 +78,11 @@ def find_rq(message_id: int, identifier: bytes = b"", context_id: int = 1) -> by
     return pdu(P_DATA, pdv(context_id, 3, data)) + pdu(P_DATA, pdv(context_id, 2, identifier))
 
 
+def get_rq(message_id: int, identifier: bytes = b"", context_id: int = 1) -> bytes:
+    data = command(x0002=STUDY_GET, x0100=0x10, x0110=message_id, x0700=0, x0800=1)
+    return pdu(P_DATA, pdv(context_id, 3, data)) + pdu(P_DATA, pdv(context_id, 2, identifier))
+
+
 def cancel_rq(message_id: int, context_id: int = 1) -> bytes:
     return pdu(P_DATA, pdv(context_id, 3, command(x0100=0xFFF, x0120=message_id, x0800=0x0101)))
 
@@ -158,3 +163,20 @@ def read_command(data: bytes) -> dict[int, bytes]:
         elements[element] = data[position + 8 : position + 8 + length]
         position += 8 + length
     return elements
+
+
+def until_closed(connection: socket.socket) -> None:
+    try:
+        while connection.recv(65536):
+            continue
+    except OSError:
+        return
+
+
+def accept(connection: socket.socket, number: int = 1) -> None:
+    """Take the request, accept context `number`."""
+    connection.recv(65536)
+    items = item(0x10, APPLICATION_CONTEXT.encode())
+    items += item(0x21, bytes([number, 0, 0, 0]) + item(0x40, IMPLICIT.encode()))
+    items += item(0x50, item(0x51, struct.pack(">L", 16384)) + item(0x52, b"1.2"))
+    connection.sendall(pdu(AC, struct.pack(">HH", 1, 0) + bytes(64) + items))

@@ -2,10 +2,9 @@
 
 import io
 import socket
-import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -31,7 +30,7 @@ from pacsnode.errors import (
 from pacsnode.net.listener import Listener
 from tests.net import raw
 from tests.net.conftest import ScriptedHandler
-from tests.net.raw import CT, IMPLICIT, STUDY_FIND, VERIFICATION
+from tests.net.raw import CT, IMPLICIT, STUDY_FIND, VERIFICATION, accept, until_closed
 
 Serve = Callable[..., Listener]
 
@@ -46,51 +45,6 @@ def peer_at(address: tuple[str, int]) -> Peer:
 
 def open_channel(address: tuple[str, int], contexts: list[ProposedContext], **kw: float) -> Channel:
     return net.connect(peer_at(address), contexts, timeouts=Timeouts(**kw))
-
-
-@pytest.fixture
-def play() -> Iterator[Callable[..., tuple[str, int]]]:
-    """A server that plays one script for its first connection, then ends it."""
-    threads, errors = [], []
-
-    def start(script: Callable[[socket.socket], None]) -> tuple[str, int]:
-        listening = socket.create_server(("127.0.0.1", 0))
-
-        def run() -> None:
-            with listening, listening.accept()[0] as connection:
-                connection.settimeout(20)
-                try:
-                    script(connection)
-                except OSError as error:
-                    errors.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        threads.append(thread)
-        host, port = listening.getsockname()
-        return host, port
-
-    yield start
-    for thread in threads:
-        thread.join(20)
-        assert not thread.is_alive()
-
-
-def until_closed(connection: socket.socket) -> None:
-    try:
-        while connection.recv(65536):
-            continue
-    except OSError:
-        return
-
-
-def accept(connection: socket.socket, number: int = 1) -> None:
-    """Take the request, accept context `number`."""
-    connection.recv(65536)
-    items = raw.item(0x10, raw.APPLICATION_CONTEXT.encode())
-    items += raw.item(0x21, bytes([number, 0, 0, 0]) + raw.item(0x40, IMPLICIT.encode()))
-    items += raw.item(0x50, raw.item(0x51, struct.pack(">L", 16384)) + raw.item(0x52, b"1.2"))
-    connection.sendall(raw.pdu(raw.AC, struct.pack(">HH", 1, 0) + bytes(64) + items))
 
 
 def test_echo_store_and_find_on_one_association(serve: Serve, handler: ScriptedHandler) -> None:

@@ -165,8 +165,9 @@ class ScriptedChannel:
         assert self.answers is not None
         return self.answers(context, identifier)
 
-    def release(self) -> None:
+    def release(self, tick: Tick = no_tick) -> None:
         self.end = self.end or "released"
+        tick()
 
     def abort(self) -> None:
         self.end = self.end or "aborted"
