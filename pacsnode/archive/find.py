@@ -12,9 +12,9 @@ from pydicom import DataElement, Dataset
 from pacsnode.archive.settle import CharacterSets
 from pacsnode.dicom.character_set import best_character_set
 from pacsnode.dicom.encode import element_of, read_dataset, text_element
-from pacsnode.dicom.instance import RequestAttributes, StoredInstance
+from pacsnode.dicom.instance import StoredInstance
 from pacsnode.dicom.json import dataset_from_json
-from pacsnode.dicom.level import COLUMNS, COMPUTED, OF_THE_ANSWER, REQUEST_ATTRIBUTES, Level
+from pacsnode.dicom.level import COLUMNS, COMPUTED, OF_THE_ANSWER, Level
 from pacsnode.dicom.match import matches
 from pacsnode.dicom.query import Key, Query
 from pacsnode.dicom.values import plain_values
@@ -28,7 +28,6 @@ _LEVEL = "QueryRetrieveLevel"
 _CHARACTER_SET = "SpecificCharacterSet"
 _RETRIEVE_AE_TITLE = "RetrieveAETitle"
 _PIXEL_DATA = 0x7FE00000
-_REQUEST_ATTRIBUTES = "RequestAttributesSequence"
 _COMPUTED = frozenset({*OF_THE_ANSWER, *(key for level in Level for key in COMPUTED[level])})
 _IN_INDEX = _COMPUTED | {keyword for level in Level for keyword in COLUMNS[level]}
 
@@ -131,9 +130,6 @@ class _Answers:
         """The key's attribute as this match has it."""
         if key.keyword in _COMPUTED:
             return text_element(key.keyword, match.computed.get(key.keyword, ()))
-        if key.keyword == _REQUEST_ATTRIBUTES:
-            items = [_item(key, attributes) for attributes in match.request_attributes]
-            return element_of(key.tag, "SQ", items)
         if key.keyword in match.values:
             return text_element(key.keyword, _split(match.values[key.keyword]))
         if key.tag in header:
@@ -159,19 +155,6 @@ def _split(text: str) -> list[str]:
 
 def _empty(key: Key) -> DataElement:
     return element_of(key.tag, key.vr, ())
-
-
-def _item(key: Key, attributes: RequestAttributes) -> Dataset:
-    """An item with what was asked for of it; with all that is known where nothing was named."""
-    known = dict(zip(REQUEST_ATTRIBUTES, attributes, strict=True))
-    item = Dataset()
-    for inner in key.items:
-        value = known.get(inner.keyword, "")
-        item.add(element_of(inner.tag, inner.vr, (value,) if value else ()))
-    if not key.items:
-        for keyword, value in known.items():
-            item.add(text_element(keyword, (value,) if value else ()))
-    return item
 
 
 def _narrowed(element: DataElement, key: Key) -> DataElement:

@@ -1,15 +1,15 @@
 """The header of an instance: what the index keeps of it. Reading stops before pixel data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO, NamedTuple
 
 from pacsnode.dicom.character_set import CharacterSet, character_set_of_text
 from pacsnode.dicom.dictionary import tag_of, vr_of
-from pacsnode.dicom.elements import Element, Form, Walker, Window, forms_of, items_of, open_window
+from pacsnode.dicom.elements import Element, Form, Walker, Window, forms_of, open_window
 from pacsnode.dicom.json import dumps, elements_to_json
-from pacsnode.dicom.level import COLUMNS, OTHERS, REQUEST_ATTRIBUTES, Level
+from pacsnode.dicom.level import COLUMNS, OTHERS, Level
 from pacsnode.dicom.text import decode_uid
 from pacsnode.dicom.values import SPECIFIC_CHARACTER_SET, characters_of, texts_of, vr_in_use
 from pacsnode.errors import UnreadableDataset, UnusableUID
@@ -23,24 +23,15 @@ class InstanceUIDs(NamedTuple):
     sop_instance_uid: str
 
 
-class RequestAttributes(NamedTuple):
-    """One item of RequestAttributesSequence (0040,0275), as far as it is matched."""
-
-    scheduled_procedure_step_id: str
-    requested_procedure_id: str
-
-
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance's header. `values` has the columns of all four levels by keyword (sequences
-    aside), each a tuple of its values as Unicode (NFC), trimmed; absent and empty elements have
-    none. `others` has, for patient, study and series, the level's further attributes as a DICOM
-    JSON object (text)."""
+    """One instance's header. `values` has the columns of all four levels by keyword, each a tuple
+    of its values as Unicode (NFC), trimmed; absent and empty elements have none. `others` has, for
+    patient, study and series, the level's further attributes as a DICOM JSON object (text)."""
 
     uids: InstanceUIDs
     sop_class_uid: str
     values: Mapping[str, tuple[str, ...]]
-    request_attributes: tuple[RequestAttributes, ...]
     others: Mapping[Level, str]
 
     def first(self, keyword: str) -> str:
@@ -69,7 +60,6 @@ _UNTRIMMED = frozenset({*_UIDS, "SOPClassUID"})
 _MAX_UID = 128
 _BULK = 0x52000000  # functional groups, curves, pixel data: nothing of the levels stands there
 _PIXEL_DATA = 0x7FE00000
-_REQUEST_ATTRIBUTES = 0x00400275
 
 
 class _Table(NamedTuple):
@@ -111,10 +101,9 @@ def _table() -> _Table:
         tag_of(keyword): (keyword, vr_of(tag_of(keyword)))
         for keywords in COLUMNS.values()
         for keyword in keywords
-        if keyword != "RequestAttributesSequence"
     }
     others = {tag_of(keyword): level for level in Level for keyword in OTHERS[level]}
-    wanted = frozenset({SPECIFIC_CHARACTER_SET, _REQUEST_ATTRIBUTES, *columns, *others})
+    wanted = frozenset({SPECIFIC_CHARACTER_SET, *columns, *others})
     return _Table(columns, others, wanted, tuple(tag_of(keyword) for keyword in _UIDS))
 
 
@@ -169,26 +158,5 @@ def _instance(
         uids=uids,
         sop_class_uid=values["SOPClassUID"][0],
         values=values,
-        request_attributes=_request_attributes(elements.get(_REQUEST_ATTRIBUTES), characters),
         others={level: dumps(elements_to_json(kept, characters)) for level, kept in others.items()},
     )
-
-
-def _request_attributes(
-    sequence: Element | None, characters: CharacterSet
-) -> tuple[RequestAttributes, ...]:
-    if sequence is None:
-        return ()
-    return tuple(
-        RequestAttributes(*(_first(item, keyword, characters) for keyword in REQUEST_ATTRIBUTES))
-        for item in items_of(sequence)
-    )
-
-
-def _first(item: Sequence[Element], keyword: str, characters: CharacterSet) -> str:
-    tag = tag_of(keyword)
-    element = next((element for element in item if element.tag == tag), None)
-    if element is None:
-        return ""
-    texts = texts_of(element, vr_in_use(element), characters_of(item, characters))
-    return texts[0] if texts else ""

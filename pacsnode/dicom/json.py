@@ -133,15 +133,16 @@ def dataset_from_json(document: str | Mapping[str, Any]) -> Dataset:
         if vr == "SQ":
             content = [dataset_from_json(item) for item in content]
         elif vr == "PN":
-            content = [_name(one) for one in content]
+            content = [text_of(one) for one in content]
         dataset.add(element_of(int(tag, 16), vr, ["" if one is None else one for one in content]))
     return dataset
 
 
-def _name(groups: Any) -> str:
-    if not isinstance(groups, Mapping):
-        return str(groups or "")
-    return "=".join(groups.get(name) or "" for name in _NAME_GROUPS).rstrip("=")
+def text_of(value: Any) -> str:
+    """A value of the model, no item, as text: a person name with its component groups."""
+    if isinstance(value, Mapping):
+        return "=".join(value.get(name) or "" for name in _NAME_GROUPS).rstrip("=")
+    return "" if value is None else str(value)
 
 
 def dumps(document: Json) -> str:

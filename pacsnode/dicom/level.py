@@ -62,7 +62,6 @@ COLUMNS: dict[Level, tuple[str, ...]] = {
         "StationName",
         "PerformedProcedureStepStartDate",
         "PerformedProcedureStepStartTime",
-        "RequestAttributesSequence",
     ),
     Level.IMAGE: (
         "SOPInstanceUID",
@@ -77,7 +76,7 @@ COLUMNS: dict[Level, tuple[str, ...]] = {
     ),
 }
 
-# What RequestAttributesSequence (0040,0275) is matched by.
+# By these of its items RequestAttributesSequence (0040,0275) is looked up, as if they were columns.
 REQUEST_ATTRIBUTES = ("ScheduledProcedureStepID", "RequestedProcedureID")
 
 # Answered from the rows below, never stored in a dataset. Of these only ModalitiesInStudy matches.
@@ -201,6 +200,7 @@ OTHERS: dict[Level, tuple[str, ...]] = {
         "ConsentForClinicalTrialUseSequence",
     ),
     Level.SERIES: (
+        "RequestAttributesSequence",
         "Laterality",
         "SeriesDescriptionCodeSequence",
         "PerformingPhysicianName",

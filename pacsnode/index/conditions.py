@@ -5,8 +5,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pacsnode.dicom.instance import RequestAttributes, StoredInstance
-from pacsnode.dicom.level import COLUMNS, REQUEST_ATTRIBUTES, Level
+from pacsnode.dicom.instance import StoredInstance
+from pacsnode.dicom.json import text_of
+from pacsnode.dicom.level import COLUMNS, Level
 from pacsnode.dicom.match import matches
 from pacsnode.dicom.query import Key, Query
 from pacsnode.index import computed, fold, rows
@@ -17,7 +18,6 @@ from pacsnode.index.rows import Row
 MatchFile = Callable[[StoredInstance, Sequence[Key]], bool]
 
 MODALITIES = "ModalitiesInStudy"
-_NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
 
 class Conditions:
@@ -81,23 +81,11 @@ def _with_aliases(database: Database, page: list[Row]) -> list[Row]:
 
 
 def _meets(row: Row, key: Key) -> bool:
-    if key.keyword == fold.REQUEST_ATTRIBUTES:
-        return any(_meets_item(item, key) for item in row.request_attributes)
     text = row.values[key.keyword]
     if matches(key, text.split("\\") if text else ()):
         return True
     aliases = row.aliases.get(key.keyword, ())
     return matches(key, [part for alias in aliases for part in alias.split("\\")])
-
-
-def _meets_item(item: RequestAttributes, key: Key) -> bool:
-    """Both keys of the sequence's item must be met by one and the same item."""
-    values = dict(zip(REQUEST_ATTRIBUTES, item, strict=True))
-    return all(
-        matches(inner, (values[inner.keyword],) if values[inner.keyword] else ())
-        for inner in key.items
-        if inner.keyword in values and not inner.is_universal
-    )
 
 
 def _meets_json(row: Row, key: Key) -> bool:
@@ -115,14 +103,8 @@ def meets_attribute(key: Key, attribute: Mapping[str, Any]) -> bool:
             for item in content
             if isinstance(item, Mapping)
         )
-    return matches(key, [_text(value) for value in content if not _is_item(attribute)])
+    return matches(key, [text_of(value) for value in content if not _is_item(attribute)])
 
 
 def _is_item(attribute: Mapping[str, Any]) -> bool:
     return attribute.get("vr") == "SQ"
-
-
-def _text(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "=".join(value.get(name) or "" for name in _NAME_GROUPS).rstrip("=")
-    return "" if value is None else str(value)

@@ -14,7 +14,6 @@ PATIENT_COLUMNS = COLUMNS[Level.PATIENT]
 STUDY_COLUMNS = COLUMNS[Level.STUDY]
 SERIES_COLUMNS = COLUMNS[Level.SERIES]
 
-REQUEST_ATTRIBUTES = "RequestAttributesSequence"
 # Not keywords, so that they cannot be taken for one.
 PATIENT_OTHERS = "patient_others"
 OTHERS = "others"
@@ -47,8 +46,6 @@ def study_header(instance: Instance) -> Header:
 def series_header(instance: Instance) -> Header:
     state = _columns(instance, SERIES_COLUMNS)
     state["SeriesInstanceUID"] = instance.uids.series_instance_uid
-    items = instance.request_attributes
-    state[REQUEST_ATTRIBUTES] = json.dumps(items, ensure_ascii=False) if items else ""
     state[OTHERS] = instance.others.get(Level.SERIES, "")
     return _header(state, instance.sop_class_uid)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from pacsnode.dicom.instance import InstanceUIDs, RequestAttributes, StoredInstance
+from pacsnode.dicom.instance import InstanceUIDs, StoredInstance
 from pacsnode.dicom.level import Level
 
 REMOVE = "remove"
@@ -20,7 +20,6 @@ class Match(NamedTuple):
     level: Level
     values: Mapping[str, str]
     others: Mapping[Level, str]
-    request_attributes: tuple[RequestAttributes, ...] = ()
     computed: Mapping[str, tuple[str, ...]] = {}
     stored: StoredInstance | None = None
 

@@ -6,9 +6,8 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pacsnode.dicom.instance import RequestAttributes, StoredInstance
+from pacsnode.dicom.instance import StoredInstance
 from pacsnode.dicom.level import COLUMNS, Level
-from pacsnode.index import fold
 from pacsnode.index.tables import column
 from pacsnode.index.write import STORED_COLUMNS, stored_instance
 
@@ -28,11 +27,6 @@ class Row(NamedTuple):
     others: Mapping[Level, str]
     aliases: Mapping[str, Sequence[str]] = {}
     stored: StoredInstance | None = None
-
-    @property
-    def request_attributes(self) -> tuple[RequestAttributes, ...]:
-        text = self.values.get(fold.REQUEST_ATTRIBUTES)
-        return tuple(RequestAttributes(*item) for item in json.loads(text)) if text else ()
 
 
 _KEYWORDS: dict[Level, tuple[str, ...]] = {

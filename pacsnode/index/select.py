@@ -47,7 +47,7 @@ def _below_patients(query: Query, match_file: MatchFile) -> Conditions:
 
 
 def _match(level: Level, row: Row, answer: dict[str, tuple[str, ...]]) -> Match:
-    return Match(level, row.values, row.others, row.request_attributes, answer, row.stored)
+    return Match(level, row.values, row.others, answer, row.stored)
 
 
 def _matching(database: Database, query: Query, match_file: MatchFile) -> Iterator[list[Row]]:

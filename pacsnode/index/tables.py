@@ -86,7 +86,7 @@ class Study(Model):
 
 
 class Series(Model):
-    """`request_attributes` is JSON: a list of items. `position` is SeriesNumber to sort by."""
+    """`position` is SeriesNumber to sort by."""
 
     id = AutoIncrementField()
     parent = ForeignKeyField(Study, column_name="parent", index=False)
@@ -102,7 +102,6 @@ class Series(Model):
     station_name = _text()
     performed_procedure_step_start_date = _text()
     performed_procedure_step_start_time = _text()
-    request_attributes_sequence = _text()
     others = _text()
     position = _number()
 

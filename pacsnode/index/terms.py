@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from pacsnode.dicom.dictionary import tag_of
+from pacsnode.dicom.json import text_of
 from pacsnode.dicom.level import REQUEST_ATTRIBUTES
 from pacsnode.dicom.match import WILDCARD_VRS, date_bounds, name_pattern, normal_date
 from pacsnode.dicom.query import Key
@@ -24,6 +26,7 @@ STUDY_TERMS = (
     "PatientBirthDate",
     "ReferringPhysicianName",
 )
+_SEQUENCE = "RequestAttributesSequence"
 SERIES_TERMS = (*REQUEST_ATTRIBUTES, "PerformedProcedureStepStartDate")
 _NAMES = ("PatientName", "ReferringPhysicianName")
 _DATES = ("StudyDate", "PatientBirthDate", "PerformedProcedureStepStartDate")
@@ -39,11 +42,16 @@ def of_study(state: Mapping[str, str]) -> set[Term]:
 
 def of_series(state: Mapping[str, str]) -> set[Term]:
     terms = set(_terms("PerformedProcedureStepStartDate", state["PerformedProcedureStepStartDate"]))
-    items = state[fold.REQUEST_ATTRIBUTES]
-    for item in json.loads(items) if items else ():
-        for keyword, value in zip(REQUEST_ATTRIBUTES, item, strict=True):
-            terms.update(_terms(keyword, value))
+    others = json.loads(state[fold.OTHERS] or "{}")
+    for item in others.get(_tag_text(_SEQUENCE), {}).get("Value", ()):
+        for keyword in REQUEST_ATTRIBUTES:
+            for value in item.get(_tag_text(keyword), {}).get("Value", ()):
+                terms.update(_terms(keyword, text_of(value)))
     return terms
+
+
+def _tag_text(keyword: str) -> str:
+    return f"{tag_of(keyword):08X}"
 
 
 def _terms(keyword: str, values: str) -> Iterator[Term]:
@@ -72,11 +80,13 @@ _MAX_STARS = 4  # GLOB's time grows with their power
 
 
 def searched(keys: Iterable[Key]) -> Iterator[Key]:
-    """The keys whose keyword may be a kind of term; those inside a sequence are of one item."""
+    """The keys whose keyword may be a kind of term. One keyword may stand in an item and outside:
+    AccessionNumber is searched by as the study's, the ids of a request as an item's."""
     for key in keys:
-        if key.keyword == fold.REQUEST_ATTRIBUTES:
-            yield from (item for item in key.items if not item.is_universal)
-        elif not key.is_universal:
+        if key.keyword == _SEQUENCE:
+            inner = (item for item in key.items if item.keyword in REQUEST_ATTRIBUTES)
+            yield from (item for item in inner if not item.is_universal)
+        elif not key.is_universal and key.keyword not in REQUEST_ATTRIBUTES:
             yield key
 
 

@@ -210,6 +210,21 @@ def test_request_attributes_match_within_one_item_and_are_answered(archive: Arch
     ] == [("S1", "R1"), ("S2", "R2")]
 
 
+def test_all_that_a_request_says_is_answered_and_matched(archive: Archive) -> None:
+    item = request("S1", "R1")
+    item.AccessionNumber, item.ScheduledProcedureStepDescription = "OTHER", "CHEST"
+    store(archive, dataset(AccessionNumber="A1", RequestAttributesSequence=Items([item])))
+    wanted = request("S1", "")
+    wanted.AccessionNumber, wanted.ScheduledProcedureStepDescription = "OTHER", ""
+    query = asked("SERIES", AccessionNumber="A1", RequestAttributesSequence=Items([wanted]))
+    (answer,) = archive.find(query)
+    (answered,) = answer.RequestAttributesSequence
+    assert answered.ScheduledProcedureStepDescription == "CHEST"
+    assert answered.RequestedProcedureID == "R1"
+    wanted.AccessionNumber = "A1"
+    assert not list(archive.find(asked("SERIES", RequestAttributesSequence=Items([wanted]))))
+
+
 def test_of_a_sequence_the_items_have_what_was_asked_for(archive: Archive) -> None:
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "T-A0100", "SRT", "Brain"

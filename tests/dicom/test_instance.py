@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pacsnode.dicom.instance import Instance, RequestAttributes, read_instance
+from pacsnode.dicom.instance import Instance, read_instance
 from pacsnode.dicom.level import Level
 from pacsnode.errors import UnreadableDataset, UnusableUID
 from tests.dicom.raw import (
@@ -232,10 +232,14 @@ def test_request_attributes_are_read_item_by_item() -> None:
         element(0x00400275, "SQ", value + delimiter(0xE0DD), length=UNDEFINED),
         element(0x00400275, "UN", value),
     ):
-        assert read(dataset() + data).request_attributes == (
-            RequestAttributes("S1", "P1"),
-            RequestAttributes("S2", ""),
-        )
+        others = json.loads(read(dataset() + data).others[Level.SERIES])
+        assert others["00400275"]["Value"] == [
+            {
+                "00400009": {"vr": "SH", "Value": ["S1"]},
+                "00401001": {"vr": "SH", "Value": ["P1"]},
+            },
+            {"00400009": {"vr": "SH", "Value": ["S2"]}, "00401001": {"vr": "SH"}},
+        ]
 
 
 def test_other_attributes_of_the_levels_are_json() -> None:

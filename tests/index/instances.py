@@ -1,11 +1,12 @@
 """Instances as values, without files: what an index is filled with in tests."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from pacsnode.dicom.dictionary import tag_of, vr_of
-from pacsnode.dicom.instance import Instance, InstanceUIDs, RequestAttributes, StoredInstance
+from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance
 from pacsnode.dicom.level import Level, level_of
 from pacsnode.dicom.query import Key, Model, Query
 
@@ -44,12 +45,28 @@ def make(
         uids=uids,
         sop_class_uid=sop_class,
         values=split,
-        request_attributes=tuple(RequestAttributes(*item) for item in requests),
-        others={Level.PATIENT: "{}", Level.STUDY: "{}", Level.SERIES: "{}", **(others or {})},
+        others={
+            Level.PATIENT: "{}",
+            Level.STUDY: "{}",
+            Level.SERIES: _others_of_series(requests),
+            **(others or {}),
+        },
     )
     digest = hashlib.sha256((uid + content + repr(sorted(split.items()))).encode()).digest()
     stored = StoredInstance(uids, sop_class, EXPLICIT, source, length, digest, received_at)
     return Made(instance, stored)
+
+
+def _others_of_series(requests: tuple[tuple[str, str], ...]) -> str:
+    """`requests`: ScheduledProcedureStepID and RequestedProcedureID, item by item."""
+    items = [
+        {
+            tag: {"vr": "SH", "Value": [text]} if text else {"vr": "SH"}
+            for tag, text in zip(("00400009", "00401001"), item, strict=True)
+        }
+        for item in requests
+    ]
+    return json.dumps({"00400275": {"vr": "SQ", "Value": items}} if items else {})
 
 
 def key(keyword: str, *values: str, items: tuple[Key, ...] = ()) -> Key:

@@ -1,6 +1,7 @@
 """Matching as interface.md spells it, in plain Python, written without a look at the program's: a
 second opinion on what a query selects."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -171,16 +172,9 @@ class Archive:
         return {m for i in instances for m in self.first("Modality", self.series(i)) if m}
 
     def _meets_items(self, key: Key, instance: Instance) -> bool:
-        items = next(
-            (i.request_attributes for i in self.series(instance) if i.request_attributes), ()
-        )
+        said = (json.loads(i.others[Level.SERIES]) for i in self.series(instance))
+        items = next((each["00400275"]["Value"] for each in said if each), [])
         return any(
-            all(fits(inner, [getattr(item, FIELDS[inner.keyword])]) for inner in key.items)
+            all(fits(inner, item[f"{inner.tag:08X}"].get("Value", ())) for inner in key.items)
             for item in items
         )
-
-
-FIELDS = {
-    "ScheduledProcedureStepID": "scheduled_procedure_step_id",
-    "RequestedProcedureID": "requested_procedure_id",
-}
