@@ -130,8 +130,12 @@ class CharacterSet:
 
     @property
     def first_codec(self) -> str:
-        """What the upper half of the bytes means before any escape sequence."""
+        """What the upper half of the bytes means before any escape sequence. ASCII has none: there
+        it is that of the next set, whose sequence writers forget."""
         number = self.numbers[0]
+        if number == "6":
+            others = (each for each in self.numbers[1:] if not _CODED[each].is_two_byte_g0)
+            number = next(others, number)
         return _ALONE.get(number) or _CODED[number].codec
 
     def decode(self, raw: bytes, vr: str = "LO") -> str:
@@ -166,8 +170,8 @@ class CharacterSet:
                 if piece:
                     two_byte = ""
             for part in delimiter.split(piece):
-                if delimiter.fullmatch(part):
-                    upper = first if first != "ascii" else upper
+                if delimiter.fullmatch(part) and self.numbers[0] != "6":
+                    upper = first
                 yield _readable(part, upper)
 
     def encode(self, text: str, vr: str = "LO") -> bytes:

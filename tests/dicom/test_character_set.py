@@ -139,6 +139,16 @@ def test_escapes_count_where_they_were_not_declared() -> None:
     assert ASCII.decode(b"\x1b$)C\xfb\xf3^\xd1\xce\xd4\xd7", "PN") == "洪^吉洞"
 
 
+@pytest.mark.parametrize(
+    ("term", "codec", "name"),
+    [("ISO 2022 IR 58", "gb2312", "张^小东"), ("ISO 2022 IR 149", "euc_kr", "Hong=洪^吉洞")],
+)
+def test_declared_sets_are_read_without_their_escapes(term: str, codec: str, name: str) -> None:
+    """So pydicom writes Chinese."""
+    assert character_set(["", term]).decode(name.encode(codec), "PN") == name
+    assert character_set(["", term, "ISO 2022 IR 87"]).decode(name.encode(codec), "PN") == name
+
+
 def test_a_delimiter_ends_what_an_escape_began() -> None:
     characters = character_set(["ISO 2022 IR 100", "ISO 2022 IR 144"])
     assert characters.decode(b"\x1b-L\xc6^\xc6", "PN") == "Ц^Æ"
