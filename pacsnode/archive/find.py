@@ -11,7 +11,7 @@ from pydicom import DataElement, Dataset
 
 from pacsnode.archive.settle import CharacterSets
 from pacsnode.dicom.character_set import best_character_set
-from pacsnode.dicom.encode import element_of, read_dataset, text_element
+from pacsnode.dicom.encode import element_of, read_dataset, text_element, texts_in
 from pacsnode.dicom.instance import StoredInstance
 from pacsnode.dicom.json import dataset_from_json
 from pacsnode.dicom.level import COLUMNS, COMPUTED, OF_THE_ANSWER, Level
@@ -51,9 +51,9 @@ class Files:
             with closing(opened.file) as file:
                 return read_dataset(
                     file,
-                    stored.transfer_syntax_uid,
+                    opened.stored.transfer_syntax_uid,  # the row's may be another's by now
                     wanted,
-                    self._character_sets.get(stored.source_ae_title),
+                    self._character_sets.get(opened.stored.source_ae_title),
                     # What follows is passed by: functional groups can be long.
                     stop=min(max(wanted) + 1, _PIXEL_DATA),
                 )
@@ -114,7 +114,7 @@ class _Answers:
         # Asked for or not: where there is no media file-set, it must be there (PS3.4 C.4.1.1.3.2).
         answer.add(text_element(_RETRIEVE_AE_TITLE, (self._ae_title,)))
         answer.add(text_element(_LEVEL, (self._query.level.word,)))
-        terms = best_character_set(_texts(answer), self._query.character_set)
+        terms = best_character_set(texts_in(answer), self._query.character_set)
         if terms:
             answer.add(text_element(_CHARACTER_SET, terms))
         return answer
@@ -144,7 +144,7 @@ class _Answers:
         text = match.others.get(level, "")
         known, attributes = self._parsed.get(level, ("", {}))
         if text != known:
-            attributes = json.loads(text)
+            attributes = json.loads(text or "{}")
             self._parsed[level] = (text, attributes)
         return attributes
 
@@ -168,15 +168,6 @@ def _narrowed(element: DataElement, key: Key) -> DataElement:
             narrowed.add(_narrowed(item[inner.tag], inner) if inner.tag in item else _empty(inner))
         items.append(narrowed)
     return element_of(key.tag, "SQ", items)
-
-
-def _texts(dataset: Dataset) -> Iterator[str]:
-    for element in dataset:
-        if element.VR == "SQ":
-            for item in element.value or ():
-                yield from _texts(item)
-        else:
-            yield from (value for value in plain_values(element) if isinstance(value, str))
 
 
 def _meets(dataset: Dataset, key: Key) -> bool:

@@ -163,7 +163,7 @@ def encode_dataset(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
 
 def _encoded(dataset: Dataset, form: Form) -> bytes:
     declared = declared_terms(dataset)
-    terms = best_character_set(_texts(dataset), declared) or declared
+    terms = best_character_set(texts_in(dataset), declared) or declared
     labelled = [element for element in dataset if element.tag != SPECIFIC_CHARACTER_SET]
     if terms:
         labelled.append(element_of(SPECIFIC_CHARACTER_SET, "CS", terms))
@@ -176,11 +176,12 @@ def declared_terms(dataset: Dataset) -> tuple[str, ...]:
     return tuple(str(term) for term in plain_values(element)) if element is not None else ()
 
 
-def _texts(dataset: Dataset) -> Iterator[str]:
+def texts_in(dataset: Dataset) -> Iterator[str]:
+    """All values that are text, also those in sequences."""
     for element in dataset:
         if element.VR == "SQ":
             for item in element.value or ():
-                yield from _texts(item)
+                yield from texts_in(item)
         else:
             yield from (value for value in plain_values(element) if isinstance(value, str))
 
