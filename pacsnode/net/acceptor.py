@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
+from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.acse import ACSE
 from pynetdicom.ae import ApplicationEntity
@@ -256,7 +257,8 @@ class Acceptance(ACSE):
         result = PresentationContext()
         result.context_id = proposed.context_id
         result.abstract_syntax = proposed.abstract_syntax
-        result.transfer_syntax = [chosen or next(iter(proposed.transfer_syntax), "")]
+        # That of a context which is not accepted says nothing (PS3.8 9.3.3.2).
+        result.transfer_syntax = [chosen or ImplicitVRLittleEndian]
         result.result = ACCEPTED
         if service is None:
             result.result = NO_ABSTRACT_SYNTAX

@@ -12,7 +12,7 @@ TITLES = slice(10, 42)  # called, then calling, 16 bytes each
 RESERVED = slice(10, 74)  # what an A-ASSOCIATE-AC gives back as it came
 FIRST_ITEM = 74
 
-USER_INFORMATION = 0x50
+USER_INFORMATION, ROLES, VERSION_NAME = 0x50, 0x54, 0x55
 ITEMS = frozenset({0x10, 0x20, 0x21, USER_INFORMATION})
 SUB_ITEMS = frozenset(range(0x51, 0x5A))
 
@@ -60,7 +60,7 @@ def tidy(pdu: bytes) -> bytes:
     for kind, content in _items(pdu, FIRST_ITEM, len(pdu)):
         if kind == USER_INFORMATION:
             content = b"".join(
-                _item(sub_kind, sub_content)
+                _item(sub_kind, _readable(sub_kind, sub_content))
                 for sub_kind, sub_content in _items(content, 0, len(content))
                 if sub_kind in SUB_ITEMS
             )
@@ -70,6 +70,15 @@ def tidy(pdu: bytes) -> bytes:
     length = FIRST_ITEM - 6 + len(body)
     head = pdu[:2] + _LENGTH.pack(length) + _VERSION_1 + pdu[8:10] + _STAND_IN + pdu[42:FIRST_ITEM]
     return head + body
+
+
+def _readable(kind: int, content: bytes) -> bytes:
+    """A user information sub-item as pynetdicom takes it: version names are ASCII, roles 0 or 1."""
+    if kind == VERSION_NAME:
+        return content.decode("latin-1").encode("ascii", "replace")
+    if kind == ROLES and len(content) > 2:
+        return content[:-2] + bytes(int(role == 1) for role in content[-2:])
+    return content
 
 
 def _items(data: bytes, position: int, end: int) -> Iterator[tuple[int, bytes]]:

@@ -3,8 +3,10 @@ words when it fails."""
 
 import errno
 import os
+import queue
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
@@ -75,26 +77,62 @@ def connect(
     PeerUnreachable, AssociationRejected, AssociationLost, PeerTimeout, and NoPresentationContext
     where the peer accepts none at all."""
     client = _open_connection(peer, timeouts.connect, tick)
-    association = OutgoingAssociation(peer, client, timeouts, max_pdu, on_store)
+    try:
+        association = OutgoingAssociation(peer, client, timeouts, max_pdu, on_store)
+    except OSError as error:  # reset before it was looked at
+        client.close()
+        raise PeerUnreachable(f"{peer}: no TCP connection: {error.strerror}", "tcp") from error
     return association.negotiate(contexts, tick)
 
 
 def _open_connection(peer: Peer, seconds: float, tick: Tick) -> socket.socket:
     """TCP to the first of the peer's addresses that answers, all within `seconds`."""
-    try:
-        addresses = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PeerUnreachable(f"{peer}: host name not found: {reason}", "name") from error
+    addresses = _look_up(peer, seconds, tick)
     deadline = time.monotonic() + seconds
     reason = "no address"
     for family, kind, protocol, _, address in addresses:
-        client = socket.socket(family, kind, protocol)
-        reason = _try_address(client, address, deadline, tick)
+        try:
+            client = socket.socket(family, kind, protocol)
+        except OSError as error:  # no descriptor left, or no IPv6 here
+            reason = error.strerror or str(error)
+            continue
+        try:
+            reason = _try_address(client, address, deadline, tick)
+        except BaseException:
+            client.close()
+            raise
         if not reason:
             return client
         client.close()
     raise PeerUnreachable(f"{peer}: no TCP connection: {reason}", "tcp")
+
+
+def _look_up(peer: Peer, seconds: float, tick: Tick) -> list[Any]:
+    """The peer's addresses. Asking has no time limit of its own and cannot be broken off, so it
+    gets a thread, which is left behind where the name service is silent for too long."""
+    answers: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, name="name service", daemon=True).start()
+    deadline = time.monotonic() + seconds
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            answer = answers.get(timeout=max(min(left, SLICE), 0))
+        except queue.Empty:
+            if left <= 0:
+                raise PeerUnreachable(f"{peer}: the name service is silent", "name") from None
+            tick()
+            continue
+        if isinstance(answer, Exception):
+            reason = getattr(answer, "strerror", None) or str(answer)
+            raise PeerUnreachable(f"{peer}: host name not found: {reason}", "name") from answer
+        return answer
 
 
 def _try_address(client: socket.socket, address: Any, deadline: float, tick: Tick) -> str:

@@ -120,10 +120,12 @@ class Roles(NamedTuple):
 
 
 def choose_roles(proposed: Mapping[str, Roles]) -> dict[str, Roles]:
-    """What to answer to role selection: only storage has a use for the requestor as SCP (C-GET)."""
+    """What to answer to role selection: only storage has a use for the requestor as SCP (C-GET).
+    Where no role is left there is no answer, and the default roles hold."""
     answers = {}
     for uid, roles in proposed.items():
         service = service_of(uid)
-        if service is not None:
-            answers[uid] = Roles(roles.scu, roles.scp and service is Service.STORE)
+        agreed = Roles(roles.scu, roles.scp and service is Service.STORE)
+        if service is not None and any(agreed):
+            answers[uid] = agreed
     return answers

@@ -194,6 +194,8 @@ class UpperLayer(DULServiceProvider):
                 failure = AssociationLost(f"the peer broke the protocol: {error}")
                 if event == INVALID_EVENT:
                     self._give_up(failure)
+                    return
+                self._kill_thread = False  # the state machine gives up where an A-ABORT will do
                 self.failure = self.failure or failure
                 self.event_queue.put(INVALID_EVENT)
 

@@ -49,6 +49,11 @@ def associate_rq(
     return pdu(RQ, fixed + items)
 
 
+def role(uid: str, scu: int, scp: int) -> bytes:
+    """An SCP/SCU Role Selection sub-item (PS3.7 D.3.3.4)."""
+    return item(0x54, struct.pack(">H", len(uid)) + uid.encode() + bytes([scu, scp]))
+
+
 def command(**elements: Any) -> bytes:
     """A command set; keys are `x` and the element number in hexadecimal."""
     body = b""

@@ -90,6 +90,49 @@ def test_items_of_unknown_types_are_ignored(serve: Serve, dial: Dial) -> None:
     assert peer.response()[0] == status.SUCCESS
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of odd UIDs
+@pytest.mark.parametrize(
+    "request_pdu",
+    [
+        raw.associate_rq([ECHO_CONTEXT], version=3),
+        raw.associate_rq([(1, VERIFICATION + " ", [IMPLICIT + "\0"])]),
+        raw.associate_rq([ECHO_CONTEXT, (3, VERIFICATION, [])]),
+        raw.associate_rq([ECHO_CONTEXT, (3, "", [IMPLICIT])]),
+        raw.associate_rq([ECHO_CONTEXT], user_items=raw.item(0x55, b"\xfcber 16 Zeichen lang")),
+        raw.associate_rq([ECHO_CONTEXT], user_items=raw.role(VERIFICATION, 0, 1)),
+        raw.associate_rq([ECHO_CONTEXT], user_items=raw.role(VERIFICATION, 0, 0)),
+        raw.associate_rq([ECHO_CONTEXT], user_items=raw.role(VERIFICATION, 1, 9)),
+        raw.associate_rq([ECHO_CONTEXT], user_items=raw.role("1." * 60 + "1", 1, 1)),
+        raw.associate_rq([ECHO_CONTEXT], user_items=raw.item(0x58, b"\x01\1\0\1\xff\0\0")),
+    ],
+    ids=[
+        "versions 1 and 2", "padded UIDs", "a context without transfer syntax",
+        "a context without SOP class", "an odd version name", "SCP role alone", "no role",
+        "a role of 9", "a role of no UID", "a user's name in Latin-1",
+    ],
+)  # fmt: skip
+def test_a_request_with_oddities_is_taken_for_what_is_sound_in_it(
+    serve: Serve, dial: Dial, request_pdu: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = dial(serve())
+    peer.send(request_pdu)
+    answer = peer.receive()
+    assert answer is not None
+    assert answer[0] == raw.AC
+    peer.send(raw.echo_rq())
+    assert peer.response()[0] == status.SUCCESS
+    assert "fault" not in caplog.text
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_context_with_an_even_number_breaks_the_protocol(
+    serve: Serve, dial: Dial, number: int
+) -> None:
+    peer = dial(serve())
+    peer.send(raw.associate_rq([(number, VERIFICATION, [IMPLICIT])]))
+    peer.expect_abort()
+
+
 def test_a_rejection_goes_out_as_the_handler_says(
     serve: Serve, dial: Dial, handler: ScriptedHandler, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -413,15 +456,13 @@ def test_a_port_probe_says_nothing_at_info(
 
 
 def test_role_selection_is_granted_to_storage_only(serve: Serve, dial: Dial) -> None:
-    def role(uid: str, scu: int, scp: int) -> bytes:
-        return raw.item(0x54, struct.pack(">H", len(uid)) + uid.encode() + bytes([scu, scp]))
-
     peer = dial(serve())
     answer = peer.associate(
-        CT_CONTEXT, user_items=role(CT, 0, 1) + role(VERIFICATION, 1, 1) + role("9.9", 1, 1)
+        CT_CONTEXT,
+        user_items=raw.role(CT, 0, 1) + raw.role(VERIFICATION, 1, 1) + raw.role("9.9", 1, 1),
     )
-    assert role(CT, 0, 1) in answer
-    assert role(VERIFICATION, 1, 0) in answer
+    assert raw.role(CT, 0, 1) in answer
+    assert raw.role(VERIFICATION, 1, 0) in answer
 
 
 def test_asynchronous_operations_are_answered_one_to_one(serve: Serve, dial: Dial) -> None:

@@ -1,6 +1,8 @@
 """Associations that the node opens, to peers that behave and peers that do not."""
 
+import errno
 import io
+import os
 import socket
 import threading
 import time
@@ -27,6 +29,7 @@ from pacsnode.errors import (
     PeerTimeout,
     PeerUnreachable,
 )
+from pacsnode.net import association as association_module
 from pacsnode.net.listener import Listener
 from tests.net import raw
 from tests.net.conftest import ScriptedHandler
@@ -118,6 +121,63 @@ def net_rejection():  # type: ignore[no-untyped-def]
     from pacsnode.dicom.message import Rejection
 
     return Rejection(1, 1, 7, "no")
+
+
+def test_a_name_service_that_is_slow_is_waited_for_with_ticks_and_not_without_end(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, ticks = threading.Event(), []
+    address = serve().address
+
+    def slow(*_arguments: object, **_more: object) -> list[object]:
+        assert answer.wait(20)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address)]
+
+    def tick() -> None:
+        ticks.append(time.monotonic())
+        if len(ticks) == 2:
+            answer.set()
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    net.connect(peer_at(address), ECHO, tick=tick, timeouts=Timeouts()).release()
+    assert len(ticks) == 2
+    answer.clear()
+    with pytest.raises(PeerUnreachable, match="silent") as silent:
+        open_channel(address, ECHO, connect=0.2)
+    assert silent.value.step == "name"
+    answer.set()
+
+
+def test_an_address_that_cannot_be_tried_is_no_connection(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No descriptor is left, say: a failure of the step, which the rest of the house knows."""
+    address = serve().address
+
+    def exhausted(*_arguments: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(association_module.socket, "socket", exhausted)
+    with pytest.raises(PeerUnreachable, match="Too many open files") as caught:
+        open_channel(address, ECHO)
+    assert caught.value.step == "tcp"
+
+
+def test_what_a_tick_raises_while_connecting_passes_and_closes_the_socket() -> None:
+    def tick() -> None:
+        raise LookupError("the requester has gone")
+
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        waiting = [socket.socket() for _ in range(4)]
+        for client in waiting:
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        descriptors = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(LookupError):
+            net.connect(peer_at(full.getsockname()), ECHO, tick=tick, timeouts=Timeouts())
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+        for client in waiting:
+            client.close()
 
 
 def test_a_peer_that_accepts_nothing_is_an_error_of_its_own(serve: Serve) -> None:

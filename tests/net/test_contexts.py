@@ -63,3 +63,8 @@ def test_the_requestor_may_be_scp_of_storage_only() -> None:
     both = Roles(scu=True, scp=True)
     answers = choose_roles({CT: both, "1.2.840.10008.5.1.4.1.2.2.1": both, "1.2.840.10008.0": both})
     assert answers == {CT: both, "1.2.840.10008.5.1.4.1.2.2.1": Roles(scu=True, scp=False)}
+
+
+def test_where_no_role_is_left_there_is_no_answer() -> None:
+    only_scp = Roles(scu=False, scp=True)
+    assert choose_roles({"1.2.840.10008.1.1": only_scp, CT: only_scp}) == {CT: only_scp}

@@ -296,8 +296,7 @@ class TestAcceptor:
         handler.get = get
         listener = serve()
         peer = dial(listener)
-        role = raw.item(0x54, struct.pack(">H", len(CT)) + CT.encode() + b"\0\x01")
-        peer.associate(*CONTEXTS, (7, STUDY_GET, [IMPLICIT]), user_items=role)
+        peer.associate(*CONTEXTS, (7, STUDY_GET, [IMPLICIT]), user_items=raw.role(CT, 0, 1))
         peer.send(raw.get_rq(1, context_id=7))
         peer.send(b"".join(raw.echo_rq(number, 3) for number in range(2, 100)))
         peer.expect_abort()
