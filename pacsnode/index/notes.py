@@ -30,9 +30,11 @@ def flag(connection: Connection, kind: str, uids: InstanceUIDs, text: str) -> No
         log.debug("flagged, %s: %s", kind, text)
 
 
-def unflag_study(connection: Connection, kind: str, study_instance_uid: str) -> None:
+def unflag(connection: Connection, kind: str, uids: InstanceUIDs, text: str) -> None:
     connection.execute(
-        "DELETE FROM flag WHERE study_instance_uid = ? AND kind = ?", (study_instance_uid, kind)
+        "DELETE FROM flag WHERE study_instance_uid = ? AND kind = ? AND sop_instance_uid = ?"
+        " AND text = ?",
+        (uids.study_instance_uid, kind, uids.sop_instance_uid, text),
     )
 
 

@@ -139,19 +139,28 @@ def _replace_terms(
 def _flag_aliases(
     connection: Connection, before: Mapping[str, str], after: Mapping[str, str], uids: InstanceUIDs
 ) -> None:
-    """The text is the same in whatever order instances came: a reindex adds no second flag."""
-    flagged, aliases = fold.aliases_of(before), fold.aliases_of(after)
-    if not aliases:
-        notes.unflag_study(connection, PATIENT_DIFFERS, uids.study_instance_uid)
+    """A flag for each value that differs from the study's own, for as long as it does."""
     of_study = InstanceUIDs(uids.study_instance_uid, "", "")
-    for keyword, values in aliases.items():
-        own = after[keyword]
-        done = set(flagged.get(keyword, ()) if before[keyword] == own else ())
-        for value in values:
-            if value not in done:
-                pair = " and ".join(repr(each) for each in sorted((own, value)))
-                text = f"{keyword} is {pair} in one study"
-                notes.flag(connection, PATIENT_DIFFERS, of_study, text)
+    known, now = _pairs(before), _pairs(after)
+    for pair in known.keys() - now.keys():
+        notes.unflag(connection, PATIENT_DIFFERS, of_study, _text_of(*pair))
+    for pair in now:
+        if pair not in known:
+            notes.flag(connection, PATIENT_DIFFERS, of_study, _text_of(*pair))
+
+
+def _pairs(state: Mapping[str, str]) -> dict[tuple[str, str, str], None]:
+    """Keyword, and two values in an order that does not depend on which came first: a reindex adds
+    no second flag."""
+    return {
+        (keyword, min(state[keyword], value), max(state[keyword], value)): None
+        for keyword, values in fold.aliases_of(state).items()
+        for value in values
+    }
+
+
+def _text_of(keyword: str, one: str, other: str) -> str:
+    return f"{keyword} is {one!r} and {other!r} in one study"
 
 
 def patient(connection: Connection, state: Mapping[str, str]) -> int:

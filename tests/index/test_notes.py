@@ -77,6 +77,16 @@ def test_a_patient_that_differs_inside_a_study_is_flagged_and_found_by_both(inde
     assert not list(index.flags())
 
 
+def test_a_flag_stands_as_long_as_what_it_says(index: Index) -> None:
+    for number, patient in enumerate("ABC"):
+        index.add(*make(uid=patient, received_at=number, PatientID=patient))
+    index.remove(["B"])
+    assert [flag.text for flag in index.flags()] == ["PatientID is 'A' and 'C' in one study"]
+    index.add(*make(uid="D", received_at=9, PatientID="D"))
+    index.remove(["A"])
+    assert [flag.text for flag in index.flags()] == ["PatientID is 'C' and 'D' in one study"]
+
+
 def test_salvaging_carries_every_note_once(index: Index, tmp_path: Path) -> None:
     index.add(*make(uid="1"))
     index.add(*make(uid="2"))
