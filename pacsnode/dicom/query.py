@@ -87,6 +87,7 @@ _FIGURES = frozenset(keyword for keywords in COMPUTED.values() for keyword in ke
     "ModalitiesInStudy"
 }
 _NOT_MATCHED = _FIGURES.union(OF_THE_ANSWER)
+_DELIMITER = 8  # bytes: all that a sequence of undefined length has to hold
 _MAX_DEPTH = 8
 _MAX_TEXT = 4096  # what patterns cost grows with their length
 
@@ -163,9 +164,14 @@ def _key(element: Element, characters: CharacterSet, level: Level, depth: int = 
             () if dictionary.is_private_creator(element.tag) else _texts(element, vr, characters)
         )
         return Key(element.tag, keyword, vr, level, values)
-    item: tuple[Element, ...] = next(items_of(element), ())
+    item = next(items_of(element), None)
+    if item is None and len(element.raw) > _DELIMITER:
+        raise UnreadableIdentifier(
+            f"the sequence ({element.tag:08X}) of the identifier has no items"
+        )
     if depth >= _MAX_DEPTH:
         raise UnreadableIdentifier("the identifier has sequences in sequences without end")
+    item = item or ()
     inside = characters_of(item, characters)
     items = tuple(
         _key(inner, inside, level, depth + 1)

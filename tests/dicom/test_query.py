@@ -174,11 +174,23 @@ def test_an_identifier_without_a_level_is_invalid() -> None:
         raw(b"STUDY ", element(0x00100020, "LO", b"7", length=500)),
         raw(b"STUDY ", element(0x00400275, "SQ", b"", length=0xFFFFFFFF)),
         raw(b"STUDY ", b"\x10\0\x20\0LO"),
+        raw(b"STUDY ", element(0x00081032, "SQ", b"no items in here")),
     ],
 )
-def test_identifiers_that_break_off_cannot_be_read(data: bytes) -> None:
+def test_identifiers_that_make_no_sense_cannot_be_read(data: bytes) -> None:
     with pytest.raises(UnreadableIdentifier):
         parse_query(data, EXPLICIT, Model.STUDY_ROOT)
+
+
+def test_a_sequence_may_be_empty() -> None:
+    for empty in (
+        element(0x00081032, "SQ", b""),
+        element(0x00081032, "SQ", struct.pack("<HHL", 0xFFFE, 0xE0DD, 0), length=0xFFFFFFFF),
+        element(0x00081032, "SQ", struct.pack("<HHL", 0xFFFE, 0xE000, 0)),
+    ):
+        found = parse_query(raw(b"STUDY ", empty), EXPLICIT, Model.STUDY_ROOT)
+        assert found.matching == ()
+        assert names(found.returned) == ["ProcedureCodeSequence"]
 
 
 def test_sequences_without_end_cannot_be_read() -> None:
