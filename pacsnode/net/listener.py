@@ -90,35 +90,46 @@ class Listener:
         os.close(self._wake_write)
 
     def _accept(self) -> None:
-        poll = select.poll()
+        poll, pause = select.poll(), select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
+        pause.register(self._wake_read, select.POLLIN)
+        is_short = False
         while True:
             ready = {descriptor for descriptor, _ in poll.poll()}
             if self._wake_read in ready:
                 return
-            try:
-                client, _ = self._socket.accept()
-            except OSError as error:
-                if error.errno in _PASSING:
-                    logger.warning("cannot take a connection: %s", error.strerror)
-                    pause = select.poll()
-                    pause.register(self._wake_read, select.POLLIN)
-                    pause.poll(_PAUSE)
-                continue
-            self._serve(client)
+            shortage = self._take()
+            if shortage:
+                if not is_short:
+                    logger.error("cannot take connections: %s; they wait", shortage)
+                pause.poll(_PAUSE)
+            elif is_short:
+                logger.warning("connections are taken again")
+            is_short = bool(shortage)
 
-    def _serve(self, client: socket.socket) -> None:
+    def _take(self) -> str:
+        """Take the next connection; returns what there is too little of to do so."""
+        try:
+            client, _ = self._socket.accept()
+        except OSError as error:
+            return os.strerror(error.errno) if error.errno in _PASSING else ""
         try:
             association = IncomingAssociation(
                 self._ae, client, next(self._numbers), self._handler, self._timeouts, self._ended
             )
         except OSError:  # reset before it was looked at
             client.close()
-            return
+            return ""
         with self._lock:
             self._associations.add(association)
-        association.start()
+        try:
+            association.start()
+        except RuntimeError as error:  # no thread to be had
+            self._ended(association)
+            client.close()
+            return str(error)
+        return ""
 
     def _ended(self, association: IncomingAssociation) -> None:
         with self._lock:
@@ -132,15 +143,20 @@ def _listen(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listening = socket.create_server(
-            address[:2],
+            address,
             family=family,
             backlog=BACKLOG,
             dualstack_ipv6=family == socket.AF_INET6 and host in ("::", ""),
         )
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, UnicodeError) as error:
         raise ConfigurationError(
-            f"listen: cannot listen on {host} port {port}: {reason}"
+            f"listen: cannot listen on {host} port {port}: {_reason(error)}"
         ) from error
     listening.setblocking(False)
     return listening
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
+        return os.strerror(error.errno)  # create_server adds words of its own
+    return getattr(error, "strerror", None) or str(error)
