@@ -338,17 +338,19 @@ class TestRequestor:
         assert not channel.is_open
 
     def test_data_after_our_release_request_is_passed_over(self, play: Play) -> None:
-        seen = []
+        seen, over = [], threading.Event()
 
         def script(connection: socket.socket) -> None:
             accept(connection)
             seen.append(connection.recv(10))
             connection.sendall(raw.echo_rq() * 3 + RELEASE_RP)
             seen.append(connection.recv(10))
+            over.set()
 
         channel = dial_out(play(script))
         channel.release()
         assert not channel.is_open
+        assert over.wait(20)
         assert seen == [RELEASE_RQ, b""], "no A-ABORT"
 
     def test_a_release_that_is_not_answered_ends_in_time_and_ticks(self, play: Play) -> None:
