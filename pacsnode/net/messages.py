@@ -183,7 +183,7 @@ class Messages(DIMSEServiceProvider):
         tick: Tick = no_tick,
     ) -> None:
         """Send one message, whole. Raises AssociationLost, PeerTimeout; InstanceDamaged where a
-        file ends early, after which the association can only be aborted."""
+        file ends early, after which the association can only be aborted; Interrupted."""
         layer = self._association.dul
         try:
             connection = layer.connection
@@ -206,7 +206,8 @@ class Messages(DIMSEServiceProvider):
 
     def _send_file(self, context_id: int, head: bytes, source: DatasetSource, tick: Tick) -> None:
         """Fragments straight from the file, one copy each; the command set goes with the first."""
-        connection = self._association.dul.connection
+        layer = self._association.dul
+        connection = layer.connection
         largest = min(self._largest_fragment(), max(source.length, 2))
         buffer = bytearray(len(head) + HEADERS + largest)
         buffer[: len(head)] = head
@@ -218,6 +219,7 @@ class Messages(DIMSEServiceProvider):
             if source.file.readinto(view[content : content + size]) != size:  # type: ignore[attr-defined]
                 raise InstanceDamaged("the file ended before its dataset did")
             left -= size
+            layer.require_running()
             _PDU.pack_into(buffer, start, P_DATA, size + _PDV.size)
             _PDV.pack_into(buffer, start + _PDU.size, size + 2, context_id, 0 if left else LAST)
             connection.send(view[: content + size], tick)

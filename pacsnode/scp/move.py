@@ -36,7 +36,13 @@ def move(
 
     def send_there(sendables: Iterable[Sendable], tick: Tick) -> Generator[Outcome, None, None]:
         return send(
-            connect, peer, sendables, originator=originator, tick=tick, spool_folder=spool_folder
+            connect,
+            peer,
+            sendables,
+            originator=originator,
+            tick=tick,
+            may_retry=lambda: not request.cancelled(),
+            spool_folder=spool_folder,
         )
 
     yield from retrieve(request, archive, send_there, default_character_set)

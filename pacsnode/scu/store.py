@@ -2,11 +2,11 @@
 C-GET and `pacsnode send` alike."""
 
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import IO, NamedTuple, Protocol, cast
+from typing import IO, NamedTuple, Protocol, TypeVar, cast
 
 from pacsnode.dicom import status
 from pacsnode.dicom.message import (
@@ -31,6 +31,8 @@ from pacsnode.errors import (
     StorageError,
 )
 from pacsnode.scu import plan
+
+T = TypeVar("T")
 
 LOOK_AHEAD = 500  # instances known at a time; their presentation contexts are planned together
 IN_MEMORY = 16 << 20  # bytes of a decompressed dataset that are not worth a file
@@ -102,15 +104,17 @@ def send(
     *,
     originator: Originator | None = None,
     tick: Tick = no_tick,
+    may_retry: Callable[[], bool] = lambda: True,
     spool_folder: str | None = None,
 ) -> Generator[Outcome, None, None]:
     """Send to `peer`; one Outcome for each instance, in an order of the sender's own within every
     LOOK_AHEAD. An instance whose association is lost or times out, or that is answered A7xx, is
     tried once more on a fresh association, which then serves those that follow; where none can be
-    opened the rest fail at once. What `tick` raises ends everything. Closing the iterator releases
-    the association."""
+    opened the rest fail at once, and where `may_retry` says no, for a requester that has cancelled,
+    nothing is tried again. What `tick` or `may_retry` raises ends everything. Closing the iterator
+    releases the association."""
     sending = Sending(peer.transfer_syntaxes, originator, _guarded(tick), spool_folder)
-    sender = _Sender(connect, peer, sending)
+    sender = _Sender(connect, peer, sending, _guarded(may_retry))
     pending = iter(sendables)
     try:
         while batch := _pull(pending, sending.tick):
@@ -182,7 +186,7 @@ def _operation(
         sop_class_uid=sendable.sop_class_uid,
         sop_instance_uid=sendable.sop_instance_uid,
         source=source,
-        move_originator_ae_title=originator.ae_title if originator else None,
+        move_originator_ae_title=(originator.ae_title or None) if originator else None,
         move_originator_message_id=originator.message_id if originator else None,
     )
 
@@ -208,13 +212,13 @@ class _Stopped(Exception):
         self.reason = reason
 
 
-def _guarded(tick: Tick) -> Tick:
-    if tick is no_tick:
-        return no_tick
+def _guarded(function: Callable[[], T]) -> Callable[[], T]:
+    if function is no_tick:
+        return function
 
-    def guarded() -> None:
+    def guarded() -> T:
         try:
-            tick()
+            return function()
         except PacsnodeError as error:
             raise _Stopped(error) from error
 
@@ -237,10 +241,13 @@ def _kind(sendable: Sendable) -> plan.Kind:
 class _Sender:
     """The associations of one sending, one after the other."""
 
-    def __init__(self, connect: Connect, peer: Peer, sending: Sending) -> None:
+    def __init__(
+        self, connect: Connect, peer: Peer, sending: Sending, may_retry: Callable[[], bool]
+    ) -> None:
         self._connect = connect
         self._peer = peer
         self._sending = sending
+        self._may_retry = may_retry
         self._channel: Channel | None = None
         self._needed: frozenset[ProposedContext] = frozenset()
         self._proposed: tuple[ProposedContext, ...] = ()
@@ -277,7 +284,7 @@ class _Sender:
         if not plan.contexts_of(_kind(sendable), self._sending.wanted):
             return _not_proposable(sendable)
         outcome = self._try(sendable)
-        if not self._deserves_another(outcome):
+        if not self._deserves_another(outcome) or not self._may_retry():
             return outcome
         self.release()
         again = self._try(sendable)

@@ -98,6 +98,13 @@ class RawPeer:
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address, timeout=20)
 
+    @classmethod
+    def over(cls, connection: socket.socket) -> "RawPeer":
+        """On a connection that is there."""
+        peer = cls.__new__(cls)
+        peer.socket = connection
+        return peer
+
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 

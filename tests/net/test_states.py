@@ -27,6 +27,7 @@ from pacsnode.dicom.message import (
 )
 from pacsnode.errors import AssociationLost, AssociationRejected, NetworkError
 from pacsnode.net.listener import Listener
+from pacsnode.net.upper_layer import Interrupted
 from tests.net import raw
 from tests.net.conftest import ScriptedHandler
 from tests.net.raw import (
@@ -302,6 +303,45 @@ class TestAcceptor:
         peer.expect_abort()
         wait_until_nobody_is_served(listener)
         assert held == ["the peer broke the protocol: requests instead of an answer"]
+
+    def test_a_node_that_stops_breaks_off_a_dataset_on_its_way_out(
+        self, serve: Serve, dial: Dial, handler: ScriptedHandler
+    ) -> None:
+        size = 200 << 20
+        caught: list[type] = []
+
+        class Zeros(io.RawIOBase):
+            def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+                return len(buffer)
+
+        def get(request: GetRequest) -> Iterator[Answer]:
+            source = DatasetSource(Zeros(), size)  # type: ignore[arg-type]
+            try:
+                request.channel.store(Suboperation(request.channel.contexts[0], CT, "1.2", source))
+            except NetworkError as error:
+                caught.append(type(error))
+                raise
+            yield Answer(status.SUCCESS)
+
+        handler.get = get
+        listener = serve()
+        peer = dial(listener)
+        peer.associate(
+            *CONTEXTS, (7, STUDY_GET, [IMPLICIT]), user_items=raw.role(CT, 0, 1), max_pdu=1 << 16
+        )
+        peer.send(raw.get_rq(1, context_id=7))
+        assert peer.receive() is not None
+        stopping = threading.Thread(target=listener.stop, args=(60,))
+        stopping.start()
+        received, kind = 0, raw.P_DATA
+        while kind == raw.P_DATA:
+            answer = peer.receive()
+            assert answer is not None
+            kind, received = answer[0], received + len(answer[1])
+        assert kind == raw.ABORT
+        assert received < size
+        stopping.join(20)
+        assert caught == [Interrupted]
 
 
 def never_releases(connection: socket.socket) -> None:

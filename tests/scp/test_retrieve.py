@@ -238,6 +238,18 @@ def test_a_cancel_that_comes_too_late_changes_nothing() -> None:
     assert run(archive_of(2), peer, requester).status == status.SUCCESS
 
 
+def test_after_a_cancel_nothing_is_tried_again() -> None:
+    requester = Requester()
+    peer = ScriptedPeer(verdicts={"1.2.3.0": [lost()]})
+    archive = archive_of(3)
+    cancels = iter([False])
+    requester.cancel_when = lambda: next(cancels, True)
+    final = run(archive, peer, requester)
+    assert final.status == 0xFE00
+    assert final.counters == Counters(2, 0, 1, 0)
+    assert peer.attempts == 1
+
+
 def test_a_requester_that_vanishes_ends_the_other_association_at_once(clock: Clock) -> None:
     requester = Requester()
 

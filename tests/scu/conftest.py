@@ -30,22 +30,28 @@ class Watched(Dispatcher):
 
 
 class Node:
-    def __init__(self, folder: Path, modalities: dict[str, Modality]) -> None:
-        self.connect: Connect = partial(net.connect, timeouts=TIMEOUTS)
+    def __init__(
+        self, folder: Path, modalities: dict[str, Modality], timeouts: Timeouts = TIMEOUTS
+    ) -> None:
+        self.connect: Connect = partial(net.connect, timeouts=timeouts)
         self.archive: Archive = open_archive(folder)
         rules = Rules(unknown_callers="all")
         access = Access(Settings("PACSNODE", rules, modalities, 100))
         dispatcher = Watched(self.archive, access, self.connect, spool_folder=str(folder))
         self.over = dispatcher.over = threading.Semaphore(0)
         self._listener: Listener = net.listen(
-            dispatcher, ae_title="PACSNODE", settings=Listen(port=0), timeouts=TIMEOUTS
+            dispatcher, ae_title="PACSNODE", settings=Listen(port=0), timeouts=timeouts
         )
         self._listener.start()
         host, port = self._listener.address
         self.peer = Peer("node", "PACSNODE", host, port, "TESTER")
 
+    def stop_listening(self) -> None:
+        if self._listener.is_alive:
+            self._listener.stop(5)
+
     def close(self) -> None:
-        self._listener.stop(5)
+        self.stop_listening()
         self.archive.close()
 
 
