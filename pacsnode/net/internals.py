@@ -4,16 +4,23 @@ pynetdicom take what real peers send. tests/net/test_internals.py fails when one
 Used and overridden (pynetdicom 3.0):
 - `dul.DULServiceProvider`: `send_pdu`, `receive_pdu`, `_send`, `_decode_pdu`,
   `_process_recv_primitive`, `event_queue`, `to_provider_queue`, `to_user_queue`, `_recv_pdu`,
-  `artim_timer`, `state_machine.do_action`, `kill_dul`; its thread is never started.
-- `fsm.StateMachine`: its table of transitions; `fsm.InvalidEventError`.
-- `transport.AssociationSocket`: `__init__`, `close`, `connect`, `send`, `_ready`, `_is_connected`.
+  `artim_timer` (a `timer.Timer`), `state_machine`, `kill_dul`, `_kill_thread`; its thread is never
+  started.
+- `fsm.StateMachine`: `do_action`, which raises what its actions do, `current_state`;
+  `fsm.InvalidEventError`; names of events and states.
+- `transport.AssociationSocket`: `__init__`, `connect`, `close`, `send`, `_shutdown_socket`,
+  `_is_connected`, `event_queue`, `provider_queue`, `_ready`, which `ACSE` waits for;
+  `transport.AddressInformation`.
 - `acse.ACSE`: `_negotiate_as_acceptor`, `negotiate_association`, `send_accept`, `send_reject`,
-  `negotiate_release`, `send_abort`, `is_release_requested`, `is_aborted`.
-- `association.Association`: made without starting its thread where the node asks; `_accepted_cx`,
-  `_rejected_cx`, `_started_dul`, `_dul_ready`, `_kill`, `kill`, `run_reactor`.
-- `dimse.DIMSEServiceProvider`: replaced as `Association.dimse`; `msg_queue`, which the state
-  machine's actions put an end mark into.
-- `_config`: `VALIDATORS`, `LOG_HANDLER_LEVEL`.
+  `negotiate_release`, `send_release`, `send_abort`, `is_release_requested`.
+- `association.Association`: `run_reactor`, `abort` and `kill` overridden; `set_socket`,
+  `acse_timeout`, `is_established`, `is_aborted`, `accepted_contexts`, `_accepted_cx`,
+  `_rejected_cx`, `_kill`; `ServiceUser`, its `requestor` and `acceptor`.
+- `dimse.DIMSEServiceProvider`: replaced as `Association.dimse`; `maximum_pdu_size`,
+  `receive_primitive`, and `msg_queue`, which the state machine's actions put an end mark into.
+- `_globals`: `MODE_ACCEPTOR`, `MODE_REQUESTOR`.
+- `_config`: `VALIDATORS`, `LOG_HANDLER_LEVEL`, `LOG_REQUEST_IDENTIFIERS`,
+  `LOG_RESPONSE_IDENTIFIERS`.
 """
 
 import logging

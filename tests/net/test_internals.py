@@ -1,10 +1,11 @@
 """What net/ uses of pynetdicom beyond its public interface is still there, and still behaves."""
 
 import inspect
+from typing import Any
 
 import pynetdicom
 import pytest
-from pynetdicom import _config, acse, association, dimse, dul, fsm, timer, transport
+from pynetdicom import _config, _globals, acse, association, dimse, dul, fsm, timer, transport
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.ae import ApplicationEntity
 
@@ -13,8 +14,18 @@ NAMES = {
         "send_pdu", "receive_pdu", "_send", "_decode_pdu", "_process_recv_primitive", "kill_dul",
         "peek_next_pdu",
     ],
+    fsm: ["InvalidEventError", "TRANSITION_TABLE"],
     fsm.StateMachine: ["do_action"],
-    transport.AssociationSocket: ["close", "connect", "send", "_shutdown_socket", "provider_queue"],
+    _globals: ["MODE_ACCEPTOR", "MODE_REQUESTOR"],
+    transport.AssociationSocket: [
+        "close", "connect", "send", "_shutdown_socket", "provider_queue", "event_queue",
+    ],
+    transport.AddressInformation: ["from_tuple"],
+    association.ServiceUser: [
+        "requested_contexts", "role_selection", "sop_class_extended",
+        "asynchronous_operations", "add_negotiation_item", "maximum_length", "ae_title",
+        "implementation_class_uid", "implementation_version_name",
+    ],
     acse.ACSE: [
         "_negotiate_as_acceptor", "_negotiate_as_requestor", "negotiate_association",
         "negotiate_release", "send_accept", "send_reject", "send_abort", "send_release",
@@ -29,7 +40,7 @@ NAMES = {
 @pytest.mark.parametrize(
     ("owner", "name"), [(owner, name) for owner, names in NAMES.items() for name in names]
 )
-def test_a_name_that_the_wire_relies_on_exists(owner: type, name: str) -> None:
+def test_a_name_that_the_wire_relies_on_exists(owner: Any, name: str) -> None:
     assert hasattr(owner, name), (
         f"pynetdicom {pynetdicom.__version__} has no {owner.__name__}.{name}: see net/internals.py"
     )
@@ -37,8 +48,20 @@ def test_a_name_that_the_wire_relies_on_exists(owner: type, name: str) -> None:
 
 def test_instances_have_the_attributes_that_the_wire_relies_on() -> None:
     made = association.Association(ApplicationEntity("TEST"), MODE_ACCEPTOR)
-    for name in ("_accepted_cx", "_rejected_cx", "_kill", "dul", "dimse", "acse", "is_aborted"):
+    for name in (
+        "requestor",
+        "acceptor",
+        "is_established",
+        "_accepted_cx",
+        "_rejected_cx",
+        "_kill",
+        "dul",
+        "dimse",
+        "acse",
+        "is_aborted",
+    ):
         assert hasattr(made, name), f"Association.{name}"
+    assert hasattr(made.requestor, "primitive")
     for name in (
         "event_queue", "to_provider_queue", "to_user_queue", "_recv_pdu", "artim_timer",
         "state_machine", "_kill_thread", "socket",
@@ -49,7 +72,9 @@ def test_instances_have_the_attributes_that_the_wire_relies_on() -> None:
 
 
 def test_the_settings_exist() -> None:
-    for name in ("VALIDATORS", "LOG_HANDLER_LEVEL", "LOG_REQUEST_IDENTIFIERS"):
+    for name in (
+        "VALIDATORS", "LOG_HANDLER_LEVEL", "LOG_REQUEST_IDENTIFIERS", "LOG_RESPONSE_IDENTIFIERS",
+    ):  # fmt: skip
         assert hasattr(_config, name)
     assert {"UI", "AE"} <= set(_config.VALIDATORS)
 
