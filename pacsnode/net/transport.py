@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 HEADER = struct.Struct(">BxL")
 P_DATA = 0x04
 ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ = 0x01, 0x02, 0x03
+KNOWN_PDUS = range(0x01, 0x08)  # PS3.8 9.3.1
 
 # Peers count their PDUs' headers differently, so a little over the offer is taken. Nothing
 # announced is no licence to make the node hold gigabytes.

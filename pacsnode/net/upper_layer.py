@@ -21,6 +21,7 @@ from pacsnode.net.transport import (
     ASSOCIATE_AC,
     ASSOCIATE_RJ,
     ASSOCIATE_RQ,
+    KNOWN_PDUS,
     P_DATA,
     Connection,
     OversizedPDU,
@@ -155,6 +156,8 @@ class UpperLayer(DULServiceProvider):
             if pdu[0] == P_DATA and self.state == ESTABLISHED:
                 self._assoc.dimse.receive(pdu)
                 return
+            if pdu[0] not in KNOWN_PDUS:
+                raise ValueError(f"a PDU of the unknown type {pdu[0]:02X}")
             decoded, event = self._decode_pdu(bytearray(self._tidied(pdu)))
         except DECODING_ERRORS as error:
             self.failure = AssociationLost(f"the peer broke the protocol: {error}")

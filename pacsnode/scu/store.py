@@ -169,7 +169,13 @@ def choose(
         context = accepted(contexts, sop_class_uid, transfer_syntax_uid)
         if context is not None:
             return context
-    if accepted(contexts, sop_class_uid) is None:
+    of_class = [context for context in contexts if context.abstract_syntax == sop_class_uid]
+    if of_class and not any(context.as_scu for context in of_class):
+        raise NoPresentationContext(
+            f"SOP class {sop_class_uid} was agreed without the role that lets it be sent here "
+            "(SCP/SCU role selection)"
+        )
+    if not of_class:
         raise NoPresentationContext(f"SOP class {sop_class_uid} was not accepted")
     raise NoPresentationContext(
         f"SOP class {sop_class_uid} was not accepted in transfer syntax {stored_in}, "

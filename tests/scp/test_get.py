@@ -29,6 +29,15 @@ def test_what_was_not_negotiated_fails_one_by_one() -> None:
     assert b"1.2.3.1\\1.2.3.3" in (final.identifier or b"")
 
 
+def test_a_caller_that_proposed_no_role_is_named_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    channel = ScriptedPeer()(PEER, [ProposedContext(CT, (EXPLICIT,), as_scu=False)])
+    (final,) = get(Requester().get(channel), FakeArchive([stored(1)]))
+    assert (final.status, final.counters) == (0xA702, Counters(None, 0, 1, 0))
+    assert "role selection" in caplog.text
+
+
 def test_another_accepted_context_is_used_decompressed() -> None:
     peer = ScriptedPeer()
     channel = peer(PEER, [ProposedContext(CT, (IMPLICIT,))])
