@@ -3,7 +3,6 @@
 import queue
 import resource
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 
