@@ -13,6 +13,7 @@ from pacsnode.scu.models import (
     context_for,
     decode,
     encode,
+    ending,
     proposal,
     refused,
 )
@@ -23,18 +24,11 @@ def find(
 ) -> Generator[Dataset, None, None]:
     """The peer's answers, as they come; `identifier` has its QueryRetrieveLevel. Closing early
     sends a C-CANCEL. Raises NetworkError, RequestFailed among them, and UnreadableDataset."""
-    channel = connect(peer, [proposal(Service.FIND, model)])
-    try:
-        with closing_early(find_on(channel, model, identifier, peer.character_set)) as answers:
-            yield from answers
-    except GeneratorExit:
-        channel.release()
-        raise
-    except BaseException:
-        # Ctrl-C among them: waiting for an orderly end could take as long as the peer likes.
-        channel.abort()
-        raise
-    channel.release()
+    with (
+        ending(connect(peer, [proposal(Service.FIND, model)])) as channel,
+        closing_early(find_on(channel, model, identifier, peer.character_set)) as answers,
+    ):
+        yield from answers
 
 
 def find_on(

@@ -17,6 +17,7 @@ from pacsnode.scu.models import (
     closing_early,
     context_for,
     encode,
+    ending,
     progress,
     proposal,
 )
@@ -82,19 +83,11 @@ def get(
     def on_store(request: StoreRequest) -> FileSink:
         return FileSink(folder, name(request), request, received)
 
-    channel = connect(peer, propose(model, classes), on_store)
-    try:
+    with ending(connect(peer, propose(model, classes), on_store)) as channel:
         context = context_for(channel, Service.GET, model)
         with closing_early(channel.get(context, encode(identifier, context))) as responses:
             for response in responses:
                 yield progress(response, context)
-    except GeneratorExit:
-        channel.release()
-        raise
-    except BaseException:
-        channel.abort()
-        raise
-    channel.release()
 
 
 def propose(model: Model, sop_class_uids: Iterable[str]) -> list[ProposedContext]:

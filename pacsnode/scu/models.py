@@ -112,6 +112,21 @@ def closing_early(items: Iterator[T]) -> Iterator[Iterator[T]]:
             items.close()
 
 
+@contextmanager
+def ending(channel: Channel) -> Iterator[Channel]:
+    """Release the association at the end, also where its user needs no more of it. After a failure
+    or Ctrl-C abort it: an orderly end could take as long as the peer likes."""
+    try:
+        yield channel
+    except GeneratorExit:
+        channel.release()
+        raise
+    except BaseException:
+        channel.abort()
+        raise
+    channel.release()
+
+
 def refused(service: str, response: Response) -> RequestFailed:
     """The error for a last answer that is a failure."""
     comment = f": {response.comment}" if response.comment else ""

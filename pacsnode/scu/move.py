@@ -12,6 +12,7 @@ from pacsnode.scu.models import (
     closing_early,
     context_for,
     encode,
+    ending,
     progress,
     proposal,
 )
@@ -23,17 +24,9 @@ def move(
     """Ask `peer` to send what `identifier` selects to the AE titled `destination`: its answers as
     they come, the last one final, whatever its status. Closing early sends a C-CANCEL. Raises
     NetworkError."""
-    channel = connect(peer, [proposal(Service.MOVE, model)])
-    try:
+    with ending(connect(peer, [proposal(Service.MOVE, model)])) as channel:
         context = context_for(channel, Service.MOVE, model)
         data = encode(identifier, context)
         with closing_early(channel.move(context, data, destination)) as responses:
             for response in responses:
                 yield progress(response, context)
-    except GeneratorExit:
-        channel.release()
-        raise
-    except BaseException:
-        channel.abort()
-        raise
-    channel.release()
