@@ -1,7 +1,8 @@
 """Storage and index together: the only door to the node's instances."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -50,9 +51,17 @@ class Archive:
         self._folder = folder
         self._storage = storage
         self._index = index
+        self._follow(policy)
+
+    def _follow(self, policy: Policy) -> None:
         self._policy = policy
-        self._reception = Reception(storage, index, policy)
-        self._files = Files(storage, policy.character_sets)
+        self._reception = Reception(self._storage, self._index, policy)
+        self._files = Files(self._storage, policy.character_sets)
+
+    def assume(self, character_sets: Mapping[str, str]) -> None:
+        """Take these, from now on, for datasets that declare none, by the AE title that they came
+        from. What is under way keeps those that it began with."""
+        self._follow(replace(self._policy, character_sets=character_sets))
 
     @property
     def ae_title(self) -> str:

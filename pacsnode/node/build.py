@@ -100,6 +100,7 @@ class Node:
             update={name: getattr(changed, name) for name in RELOADED}
         )
         self._access.configure(_settings(self.configuration))
+        self._archive.assume(character_sets(self.configuration.modalities))
         return waiting
 
     def stop(self, grace: float) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from pacsnode.archive import Archive, open_archive
 from pacsnode.archive.folder import DataFolder
+from pacsnode.dicom.level import Level
+from pacsnode.dicom.query import Model, query_from_keys
 from pacsnode.errors import ArchiveMismatch, ConfigurationError, DataFolderLocked
 from tests.archive.instances import Sample, everything, faults, read, store
 
@@ -171,3 +173,17 @@ def test_files_and_folders_are_not_for_everybody(
     archive.statistics()
     for path in data_dir.rglob("*"):
         assert path.stat().st_mode & 0o007 == 0
+
+
+def test_other_character_sets_are_assumed_from_now_on(
+    open_again: Callable[..., Archive], tmp_path: Path
+) -> None:
+    archive = open_again(character_sets={"": "ISO_IR 144"})
+    for number, name in ((1, "ISO_IR 144"), (2, "ISO_IR 100")):
+        sample = Sample(f"1.2.{number}", study=f"1.{number}", extra="\xc4")
+        path = tmp_path / name
+        path.write_bytes(sample.dataset)
+        archive.assume({"": name})
+        archive.import_file(path)
+    query = query_from_keys(Level.STUDY, Model.STUDY_ROOT, ["StudyDescription"])
+    assert [str(answer.StudyDescription) for answer in archive.find(query)] == ["Ф", "Ä"]

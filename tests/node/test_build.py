@@ -41,7 +41,12 @@ def test_a_node_reconfigures_what_it_can_and_names_the_rest(tmp_path: Path) -> N
     node.start()
     try:
         assert node.is_healthy
-        changed = configuration(tmp_path, ae_title="OTHER", access={"unknown_callers": []})
+        changed = configuration(
+            tmp_path,
+            ae_title="OTHER",
+            access={"unknown_callers": []},
+            modalities={"CT1": {"host": "x", "character_set": "ISO_IR 144"}},
+        )
         assert node.reconfigure(changed) == ["ae_title"]
         assert node.configuration.ae_title == "PACSNODE"
         assert node.configuration.access.unknown_callers == frozenset()
