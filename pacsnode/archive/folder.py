@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pacsnode.errors import ArchiveMismatch, ConfigurationError, DataFolderLocked
 from pacsnode.storage import Storage
+from pacsnode.storage.folders import FILE_MODE, FOLDER_MODE, sync_folder
 
 INSTANCES = "instances"
 CONFLICTS = "conflicts"
@@ -17,10 +18,6 @@ QUARANTINE = "quarantine"
 INDEX = "index.sqlite"
 NODE_LOCK = ".node.lock"
 WRITERS_LOCK = ".writers.lock"
-
-# Patients' data: nobody but the node's own user and group.
-FOLDER_MODE = 0o750
-FILE_MODE = 0o640
 
 
 class DataFolder:
@@ -128,15 +125,6 @@ def _make(path: Path) -> None:
     if not path.is_dir():
         raise NotADirectoryError(20, "is no folder", str(path))
     sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Bring a folder's entries to stable storage. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unusable(path: Path, error: OSError) -> ConfigurationError:

@@ -12,7 +12,7 @@ from typing import IO, NamedTuple
 
 from pacsnode import index as index_room
 from pacsnode import storage as storage_room
-from pacsnode.archive.folder import DataFolder, sync_folder
+from pacsnode.archive.folder import DataFolder
 from pacsnode.archive.settle import CharacterSets, header_of, set_aside, settle_pending
 from pacsnode.dicom.instance import StoredInstance
 from pacsnode.errors import (
@@ -24,6 +24,7 @@ from pacsnode.errors import (
 )
 from pacsnode.index import Index
 from pacsnode.storage import Storage, place
+from pacsnode.storage.folders import sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,9 @@ class _Rebuilding:
         self._duplicates: list[StoredInstance] = []
 
     def run(self) -> Rebuilt:
+        if self._folder.has_index:
+            # Raises where this user may not read it: its notes are not to be lost for that.
+            self._folder.make_private(self._folder.index)
         old_id = _archive_id(self._folder.index)
         archive_id = self._storage.archive_id or old_id or uuid.uuid4().hex
         path = self._folder.index.with_name(self._folder.index.name + ".new")

@@ -21,9 +21,11 @@ _REMEMBERED = 10_000
 
 
 def storage_error(error: OSError, step: str) -> StorageError:
-    """What failed, by step and errno; OutOfSpace for a full disk or quota."""
+    """What failed, by step, path and errno; OutOfSpace for a full disk or quota."""
     name = errno.errorcode.get(error.errno or 0, "error")
-    text = f"{step}: {error.strerror or error} [{name}]"
+    path = error.filename2 or error.filename
+    where = f"{path}: " if isinstance(path, str) else ""
+    text = f"{step}: {where}{error.strerror or error} [{name}]"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutOfSpace(text)
     return StorageError(text)
@@ -38,7 +40,7 @@ def step(text: str) -> Iterator[None]:
         raise storage_error(error, text) from error
 
 
-def sync_folder(folder: str) -> None:
+def sync_folder(folder: str | os.PathLike[str]) -> None:
     """Bring a folder's entries to stable storage. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

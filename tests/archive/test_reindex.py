@@ -10,7 +10,7 @@ import pytest
 from pacsnode.archive import Archive, open_archive
 from pacsnode.archive import reindex as reindex_module
 from pacsnode.archive.reindex import Rebuilt, reindex
-from pacsnode.errors import DataFolderLocked
+from pacsnode.errors import ConfigurationError, DataFolderLocked
 from pacsnode.storage import place
 from tests.archive.instances import EVERYTHING, Sample, everything, faults, files, read, store
 
@@ -206,3 +206,14 @@ def test_a_tree_that_lost_its_id_gets_one_again(filled: dict[str, object], data_
     reindex(data_dir)
     with open_archive(data_dir) as archive:
         assert everything(archive) == filled
+
+
+def test_an_index_that_may_not_be_read_is_not_thrown_away(
+    filled: dict[str, object], data_dir: Path
+) -> None:
+    index = data_dir / "index.sqlite"
+    index.unlink()
+    index.mkdir()  # no more to be opened than a file without rights, also by root
+    with pytest.raises(ConfigurationError, match=r"index\.sqlite"):
+        reindex(data_dir)
+    assert index.is_dir()
