@@ -34,7 +34,6 @@ COMMENTS: dict[type[PacsnodeError], str] = {
     StorageError: "Archive cannot write now: send again, tell its administrator",
     IndexFailure: "Archive cannot index now: send again, tell its administrator",
     MismatchedUID: "SOP Class or Instance UID of dataset is not the command's",
-    UnusableUID: "Study, Series or SOP Instance UID is missing or too long",
     UnreadableDataset: "Dataset cannot be read in the negotiated transfer syntax",
     DuplicateRefused: "Instance is here already, and this archive refuses duplicates",
 }
@@ -126,4 +125,6 @@ class StoreSink:
 
 
 def comment_of(error: PacsnodeError) -> str:
+    if isinstance(error, UnusableUID):
+        return str(error)  # which one, and that it is missing or how long it is
     return next(COMMENTS[kind] for kind in type(error).__mro__ if kind in COMMENTS)

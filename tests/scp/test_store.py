@@ -110,6 +110,19 @@ def test_a_dataset_that_cannot_be_taken_is_refused_and_leaves_nothing(
     assert send(archive).status == status.SUCCESS
 
 
+@pytest.mark.parametrize(
+    ("changed", "comment"),
+    [
+        ({"study": ""}, "StudyInstanceUID is missing"),
+        ({"series": "1" * 130}, "SeriesInstanceUID is 130 bytes long"),
+    ],
+)
+def test_the_uid_that_cannot_be_used_is_named(
+    archive: Archive, changed: dict[str, str], comment: str
+) -> None:
+    assert send(archive, data=SAMPLE.but(**changed).dataset).comment == comment
+
+
 def test_below_min_free_the_dataset_is_drained(
     open_it: Callable[..., Archive], data_dir: Path
 ) -> None:
