@@ -66,7 +66,8 @@ class Reception:
             self._asked_at = now
         if self._free < self._policy.min_free:
             raise OutOfSpace(
-                f"{self._free} bytes are free, storage.min_free is {self._policy.min_free}"
+                f"{self._free:,} bytes are free, less than storage.min_free, which is "
+                f"{self._policy.min_free:,}: free space"
             )
 
     def complete(

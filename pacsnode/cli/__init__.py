@@ -60,7 +60,7 @@ class Commands(click.Group):
     "--config",
     "path",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="Configuration file. Default: $PACSNODE_CONFIG, ./config.yaml, /etc/pacsnode/config.yaml, "
     "else built-in defaults.",
 )
@@ -97,6 +97,7 @@ def _invoke(arguments: Sequence[str] | None) -> int:
     try:
         result: Any = commands.main(arguments, prog_name="pacsnode", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
+        complain("interrupted")
         return INTERRUPTED
     except click.ClickException as error:
         error.show()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pacsnode.cli.output import complain, say
+from pacsnode.cli.output import say
 from pacsnode.cli.run import Run
 from pacsnode.errors import ConfigurationError, UsageError
 
@@ -24,8 +24,6 @@ def command(run: Run, peer: str | None, move: bool) -> None:
     if peer is not None or move:
         raise UsageError("check PEER comes in a later version; echo PEER is there already")
     configuration = run.configuration
-    if run.path is None:
-        complain("no configuration file: built-in defaults")
     say(f"configuration: {run.path or 'built-in defaults'}")
     _say_listen(configuration)
     _say_storage(configuration)
@@ -90,10 +88,18 @@ def _services(services: frozenset[str]) -> str:
 
 def _check_folder(folder: Path) -> None:
     """Raises ConfigurationError where the node could not work in `folder`."""
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConfigurationError(
-            f"data_dir: {folder}: {nearest} is not a folder that this user may write to"
-        )
+    from pacsnode.archive.folder import CONFLICTS, INDEX, INSTANCES, QUARANTINE
+
+    nearest = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    # Parts of an archive that another user made, root perhaps, are what a service fails at.
+    parts = [folder / name for name in (INSTANCES, CONFLICTS, QUARANTINE, INDEX)]
+    for path in (nearest, *filter(os.path.exists, parts)):
+        is_folder = os.path.isdir(path)
+        rights = os.R_OK | os.W_OK | (os.X_OK if is_folder else 0)
+        if not os.access(path, rights) or is_folder == (path.name == INDEX):
+            what = "file" if path.name == INDEX else "folder"
+            raise ConfigurationError(
+                f"data_dir: {folder}: {path} is not a {what} that this user may write to"
+            )
     made = "" if nearest == folder else " (will be made)"
     say(f"data folder: {folder}{made}, {shutil.disk_usage(nearest).free:,} bytes free")

@@ -35,33 +35,41 @@ def command(run: Run, paths: tuple[Path, ...]) -> int:
     if not paths:
         raise click.UsageError("which files? At least one PATH is needed")
     files = Files(paths)
-    with build_archive(run.configuration) as archive, bar() as shown, Interrupts() as interrupts:
-        count_files(paths, shown)
-        became, failed = _take(archive, files, shown, interrupts)
-    for what, count in became.items():
-        say(f"{count} {what}")
+    became: Counter[str] = Counter()
+    with build_archive(run.configuration) as archive:
+        try:
+            with bar() as shown, Interrupts() as interrupts:
+                count_files(paths, shown)
+                failed = _take(archive, files, became, shown, interrupts)
+        finally:
+            # Also where it ends early: what is in is in.
+            for what, count in became.items():
+                say(f"{count} {what}")
     say(f"{failed + files.failed} failed, {files.skipped} skipped")
     return 1 if failed or files.failed else 0
 
 
 def _take(
-    archive: "Archive", files: "Files", shown: "Bar", interrupts: "Interrupts"
-) -> tuple[Counter[str], int]:
-    """What became of the files, and how many could not be taken."""
+    archive: "Archive",
+    files: "Files",
+    became: Counter[str],
+    shown: "Bar",
+    interrupts: "Interrupts",
+) -> int:
+    """Count in `became` what becomes of the files; returns how many could not be taken."""
     from pacsnode.archive import Kind
 
-    became: Counter[str] = Counter()
     failed = 0
     for file in files:
         try:
             with interrupts.held():
                 outcome = archive.import_file(file.path)
+                became[str(outcome.kind)] += 1
         except (DicomError, DuplicateRefused) as error:
             failed += 1
             complain(f"{file.path}: {error}")
         else:
-            became[str(outcome.kind)] += 1
             if outcome.kind is Kind.CONFLICT:
                 complain(f"{file.path}: {outcome.kind}")
         shown.at(files.read)
-    return became, failed
+    return failed

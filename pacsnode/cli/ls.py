@@ -38,19 +38,24 @@ def command(
     with build_archive(run.existing()) as archive:
         if flagged:
             noted = ((flag.uids, flag.noted_at, flag.text) for flag in archive.flags())
-            show_datasets(_notes(noted), _tags(), form)
+            _show(_notes(noted), _tags(), form)
             return
         if conflicts:
             noted = (
                 (one.uids, one.received_at, f"{one.name} from {one.source_ae_title}")
                 for one in archive.conflicts()
             )
-            show_datasets(_notes(noted), _tags(), form)
+            _show(_notes(noted), _tags(), form)
             return
         query = options.local_query(level_name, [*keys, *RETURNED[level]])
         for key in query.ignored:
             complain(f"{key.keyword or hex(key.tag)} was not matched: it is not of this level")
-        show_datasets(archive.find(query), columns(level, options.tags_of(level_name, keys)), form)
+        _show(archive.find(query), columns(level, options.tags_of(level_name, keys)), form)
+
+
+def _show(datasets: "Iterable[Dataset]", tags: list[int], form: str) -> None:
+    if not show_datasets(datasets, tags, form):
+        complain("nothing to list")
 
 
 def _tags() -> list[int]:

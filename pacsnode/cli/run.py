@@ -39,8 +39,16 @@ class Run:
         from pacsnode.errors import ConfigurationError
 
         folder = self.configuration.data_dir
-        if not folder.is_dir():
+        try:
+            (folder / "instances").stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise ConfigurationError(
-                f"data_dir: {folder} is not there; `pacsnode serve` and `pacsnode import` make it"
-            )
+                f"data_dir: {folder} holds no archive, for it has no folder instances/; "
+                "`pacsnode serve` and `pacsnode import` make one"
+            ) from error
+        except OSError as error:
+            raise ConfigurationError(
+                f"data_dir: {folder}: {error.strerror}; allowed is a folder that this user may "
+                "write to"
+            ) from error
         return self.configuration

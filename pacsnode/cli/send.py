@@ -66,7 +66,7 @@ def _send_files(run: Run, target: "Peer", paths: Sequence[Path]) -> int:
         for done in sending.run(run, target, files):
             shown.at(done + files.skipped + files.failed)
     say(f"{sending}, {files.skipped} skipped")
-    return 0 if sending.is_whole and not files.failed else 1
+    return sending.code(files.failed)
 
 
 def _send_own(run: Run, target: "Peer", wanted: dict[str, tuple[str, ...]]) -> int:
@@ -82,7 +82,7 @@ def _send_own(run: Run, target: "Peer", wanted: dict[str, tuple[str, ...]]) -> i
         for done in sending.run(run, target, _own(archive, wanted)):
             shown.at(done)
     say(str(sending))
-    return 0 if sending.is_whole else 1
+    return sending.code()
 
 
 def _own(archive: "Archive", wanted: dict[str, tuple[str, ...]]) -> "Iterator[Sendable]":
@@ -127,10 +127,15 @@ class Sending:
         else:
             self._failed += 1
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether there was something to send, and all of it has arrived."""
-        return not self._failed and bool(self._sent or self._warned)
+    def code(self, unread: int = 0) -> int:
+        """The exit code: 0 where there was something to send and all of it has arrived, but for
+        the `unread`, of which complaints have been made."""
+        if self._failed or unread:
+            return 1
+        if not (self._sent or self._warned):
+            complain("nothing to send: no instance was found")
+            return 1
+        return 0
 
     def __str__(self) -> str:
         return f"{self._sent} sent, {self._warned} with warning, {self._failed} failed"

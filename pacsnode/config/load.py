@@ -82,7 +82,9 @@ def _compose(path: Path) -> yaml.Node | None:
     try:
         text = path.read_text("utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
+        raise ConfigurationError(
+            f"{path}: {error.strerror}; --config or {VARIABLE} must name a file that can be read"
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}: not UTF-8: {error}") from error
     try:

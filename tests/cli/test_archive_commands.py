@@ -95,8 +95,34 @@ def test_commands_do_not_make_an_archive_where_there_is_none(
     ):
         done = pacsnode(*arguments)
         assert done.returncode == 2
-        assert "is not there" in done.stderr
+        assert "holds no archive" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_something_else_is_not_made_an_archive(
+    tmp_path: Path, pacsnode: Pacsnode
+) -> None:
+    (tmp_path / "config.yaml").write_text("data_dir: .\n", "utf-8")
+    assert pacsnode("ls").returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_import_that_ends_early_says_what_is_in(
+    archive: Path, write_file: WriteFile, pacsnode: Pacsnode
+) -> None:
+    write_file("more/a.dcm")
+    write_file("more/b.dcm", StudyInstanceUID="1.2.9")
+    (archive / "instances/1.2.9").touch()
+    done = pacsnode("import", "more/a.dcm", "more/b.dcm")
+    assert (done.returncode, done.stdout) == (1, "1 stored\n")
+    assert str(archive / "instances/1.2.9") in done.stderr
+
+
+def test_ls_says_so_where_there_is_nothing(archive: Path, pacsnode: Pacsnode) -> None:
+    for arguments in (("-k", "PatientID=nobody"), ("--flagged",), ("--conflicts",)):
+        done = pacsnode("ls", *arguments)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "nothing to list\n")
 
 
 def test_delete_asks_first(archive: Path, pacsnode: Pacsnode) -> None:
@@ -200,3 +226,18 @@ def test_check_finds_a_data_folder_that_cannot_be(tmp_path: Path, pacsnode: Pacs
     done = pacsnode("check")
     assert done.returncode == 2
     assert "not a folder" in done.stderr
+
+
+@pytest.mark.parametrize("part", ["instances", "index.sqlite"])
+def test_check_finds_parts_of_an_archive_that_cannot_be_used(
+    tmp_path: Path, pacsnode: Pacsnode, part: str
+) -> None:
+    folder = tmp_path / "pacsnode-data"
+    folder.mkdir()
+    if part == "instances":
+        (folder / part).touch()
+    else:
+        (folder / part).mkdir()
+    done = pacsnode("check")
+    assert done.returncode == 2
+    assert f"{folder / part} is not a" in done.stderr

@@ -155,7 +155,29 @@ def test_an_interrupted_command_exits_130(tmp_path: Path, number: int) -> None:
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "Traceback" not in errors
+    assert errors.strip() == "interrupted"
+
+
+def test_a_configuration_file_that_is_not_there_is_named(
+    tmp_path: Path, pacsnode: Pacsnode
+) -> None:
+    for done in (
+        pacsnode("--config", "none.yaml", "check"),
+        pacsnode("check", PACSNODE_CONFIG="none.yaml"),
+        pacsnode("--config", ".", "check"),
+    ):
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+        assert "PACSNODE_CONFIG" in done.stderr
+
+
+def test_where_the_configuration_is_looked_for(tmp_path: Path, pacsnode: Pacsnode) -> None:
+    for name in ("named", "variable", "config"):
+        (tmp_path / f"{name}.yaml").write_text(f"ae_title: {name}\n", "utf-8")
+    variable = {"PACSNODE_CONFIG": "variable.yaml"}
+    assert "AE title: named" in pacsnode("--config", "named.yaml", "check", **variable).stdout
+    assert "AE title: variable" in pacsnode("check", **variable).stdout
+    assert "AE title: config" in pacsnode("check").stdout
 
 
 def test_a_reader_that_has_enough_is_no_reason_to_complain(

@@ -78,6 +78,14 @@ def test_send_names_skips_and_failures(
     assert "nosuchfile: " in done.stderr
 
 
+def test_nothing_to_send_is_a_failure_that_says_so(node: RunningNode, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments in ((tmp_path / "empty",), ("--study", "1.2.3")):
+        done = node.command("send", node.peer, *arguments)
+        assert done.returncode == 1
+        assert "nothing to send" in done.stderr
+
+
 def test_what_a_peer_does_not_take_is_named_and_the_rest_arrives(
     dcmtk: Dcmtk, write_file: WriteFile, free_port: FreePort, tmp_path: Path, pacsnode: Pacsnode
 ) -> None:
