@@ -1,11 +1,14 @@
+import io
 import os
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import RunningNode, StartNode, run_pacsnode
+from tests.conftest import RunningNode, StartNode, new_dataset, run_pacsnode
+from tests.interface.associations import association, instance_of, store_file
 
 ALL = "access: {unknown_callers: all}\n"
 
@@ -131,3 +134,45 @@ def test_the_watchdog_of_another_process_is_not_answered(
         run_pacsnode("echo", node.peer)
         node.process.send_signal(signal.SIGTERM)
         assert manager.recv(100) == b"STOPPING=1"
+
+
+def test_a_store_under_way_when_it_is_told_to_stop_is_finished(node: RunningNode) -> None:
+    ds = new_dataset()
+    ds.add_new(0x7FE00010, "OW", bytes(8 << 20))
+    instance = instance_of(ds)
+
+    class Stopping(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 4 << 20 and "stopping" not in node.log:
+                node.process.send_signal(signal.SIGTERM)
+                node.wait_for_log("stopping")
+            return super().read(size)
+
+    with association(node) as channel:
+        answer = store_file(channel, instance.uid, Stopping(instance.data), len(instance.data))
+        assert answer.status == 0
+    assert node.stop() == 0
+    assert "stopping" in node.log
+    assert node.command("ls", "-k", "PatientID", "--format", "csv").stdout.count("\n") == 2
+    assert node.command("verify").returncode == 0
+
+
+def test_sighup_takes_over_the_character_sets_of_modalities(
+    start_node: StartNode, write_file: Callable[..., Path]
+) -> None:
+    node = start_node(ALL)
+    path = write_file("a.dcm", ImageComments="GREEK")
+    raw = path.read_bytes().replace(b"GREEK ", b"\xc3\xc4\xc5\xc6\xc7 ")
+    assert raw != path.read_bytes()
+    path.write_bytes(raw)
+    node.config.write_text(
+        "listen: {port: 0}\nmodalities:\n"
+        "  PACSNODE: {host: 127.0.0.1, character_set: ISO_IR 126}\n",
+        "utf-8",
+    )
+    node.process.send_signal(signal.SIGHUP)
+    node.wait_for_log("reloaded")
+    assert node.command("send", node.peer, path).returncode == 0
+    # This attribute is in no column: it is read from the file, by the archive.
+    done = node.command("find", node.peer, "-L", "image", "-k", "ImageComments", "--format", "csv")
+    assert "ΓΔΕΖΗ" in done.stdout
