@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pacsnode.cli.output import say
+from pacsnode.cli.output import complain, say
 from pacsnode.cli.run import Run
 from pacsnode.errors import ConfigurationError, UsageError
 
@@ -30,7 +30,7 @@ def command(run: Run, peer: str | None, move: bool) -> None:
     _say_access(configuration)
     for name, modality in configuration.modalities.items():
         _say_modality(name, modality, configuration)
-    _check_folder(configuration.data_dir)
+    _check_folder(configuration.data_dir, configuration.storage.min_free)
 
 
 def _say_listen(configuration: "Configuration") -> None:
@@ -86,7 +86,7 @@ def _services(services: frozenset[str]) -> str:
     return ", ".join(service for service in order if service in services) or "nothing"
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, min_free: int) -> None:
     """Raises ConfigurationError where the node could not work in `folder`."""
     from pacsnode.archive.folder import CONFLICTS, INDEX, INSTANCES, QUARANTINE
 
@@ -102,4 +102,7 @@ def _check_folder(folder: Path) -> None:
                 f"data_dir: {folder}: {path} is not a {what} that this user may write to"
             )
     made = "" if nearest == folder else " (will be made)"
-    say(f"data folder: {folder}{made}, {shutil.disk_usage(nearest).free:,} bytes free")
+    free = shutil.disk_usage(nearest).free
+    say(f"data folder: {folder}{made}, {free:,} bytes free")
+    if free < min_free:
+        complain(f"storage.min_free: less than {min_free:,} bytes are free: no C-STORE is taken")

@@ -241,3 +241,11 @@ def test_check_finds_parts_of_an_archive_that_cannot_be_used(
     done = pacsnode("check")
     assert done.returncode == 2
     assert f"{folder / part} is not a" in done.stderr
+
+
+def test_check_warns_of_a_disk_too_full_to_store(tmp_path: Path, pacsnode: Pacsnode) -> None:
+    assert pacsnode("check").stderr == ""
+    (tmp_path / "config.yaml").write_text("storage: {min_free: 900TiB}\n", "utf-8")
+    done = pacsnode("check")
+    assert done.returncode == 0
+    assert "storage.min_free" in done.stderr
