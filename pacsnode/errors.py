@@ -21,6 +21,7 @@
     │       └── InstanceTruncated  it is shorter
     ├── DuplicateRefused           the instance is here already and storage.on_duplicate is reject
     ├── IndexFailure               the index failed: I/O, corruption, locked for too long
+    │   └── IndexFull              no room for the index to grow
     └── NetworkError               an association, in or out, failed at a named step
         ├── PeerUnreachable        name, tcp or tls
         ├── AssociationRejected    the peer said no to the association
@@ -122,6 +123,10 @@ class DuplicateRefused(PacsnodeError):
 
 class IndexFailure(PacsnodeError):
     """The index could not be read or written."""
+
+
+class IndexFull(IndexFailure):
+    """The file system under the index is full."""
 
 
 class NetworkError(PacsnodeError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import peewee
 
-from pacsnode.errors import IndexFailure
+from pacsnode.errors import IndexFailure, IndexFull
 
 BUSY_SECONDS = 30
 _KIBIBYTE = 1024
@@ -75,9 +75,8 @@ class Database(peewee.SqliteDatabase):
     def failure(self, doing: str, error: Exception) -> IndexFailure:
         text = str(error)
         remedy = next((remedy for words, remedy in _REMEDIES if words in text), "")
-        return IndexFailure(
-            f"{self.database}: {doing}: {text}" + (f" ({remedy})" if remedy else "")
-        )
+        kind = IndexFull if "full" in text else IndexFailure
+        return kind(f"{self.database}: {doing}: {text}" + (f" ({remedy})" if remedy else ""))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

@@ -9,6 +9,7 @@ from pacsnode.dicom.message import Answer, Sink, StoreRequest
 from pacsnode.errors import (
     DuplicateRefused,
     IndexFailure,
+    IndexFull,
     MismatchedUID,
     OutOfSpace,
     PacsnodeError,
@@ -32,6 +33,7 @@ STATUS: Table = {
 COMMENTS: dict[type[PacsnodeError], str] = {
     OutOfSpace: "Archive is full: its administrator must free space",
     StorageError: "Archive cannot write now: send again, tell its administrator",
+    IndexFull: "Archive is full: its administrator must free space",
     IndexFailure: "Archive cannot index now: send again, tell its administrator",
     MismatchedUID: "SOP Class or Instance UID of dataset is not the command's",
     UnreadableDataset: "Dataset cannot be read in the negotiated transfer syntax",

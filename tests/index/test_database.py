@@ -11,7 +11,7 @@ import pytest
 
 from pacsnode import index as index_room
 from pacsnode.dicom.level import Level
-from pacsnode.errors import IndexFailure
+from pacsnode.errors import IndexFailure, IndexFull
 from pacsnode.index import Index, database
 from tests.index.instances import make, query
 
@@ -78,7 +78,7 @@ def test_after_a_full_disk_nothing_is_half_done_and_the_next_call_works(index: I
     (pages,) = index._database.execute_sql("PRAGMA page_count").fetchone()
     index._database.execute_sql(f"PRAGMA max_page_count = {pages}")
     long = "X" * 50_000
-    with pytest.raises(IndexFailure, match="no space"):
+    with pytest.raises(IndexFull, match="no space"):
         index.add(*make("2", "2.1", "2.1.1", StudyDescription=long))
     assert index.statistics()[:4] == (1, 1, 1, 1)
     index._database.execute_sql("PRAGMA max_page_count = 1000000")
