@@ -26,6 +26,15 @@ LAST_ANSWERS = 2.0  # seconds that severed associations get to end their work
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE = 100  # ms
 
+# What to do about an address that cannot be had.
+_ADVICE = {
+    errno.EADDRINUSE: "another program has it, perhaps a node that runs already: "
+    "stop that one, or choose another listen.port",
+    errno.EACCES: "a port below 1024 takes CAP_NET_BIND_SERVICE, which systemd/pacsnode.service "
+    "gives: or choose another listen.port",
+    errno.EADDRNOTAVAIL: "listen.host must be an address of this machine, 0.0.0.0 or ::",
+}
+
 
 class Listener:
     """Takes connections from `start` to `stop`; each association has its own thread."""
@@ -158,5 +167,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _reason(error: OSError | UnicodeError) -> str:
     if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
-        return os.strerror(error.errno)  # create_server adds words of its own
+        advice = _ADVICE.get(error.errno)
+        words = os.strerror(error.errno)  # create_server adds words of its own
+        return f"{words}; {advice}" if advice else words
     return getattr(error, "strerror", None) or str(error)

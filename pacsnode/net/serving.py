@@ -151,6 +151,9 @@ class Server:
             for answer in answers:
                 self._respond(message, message_id, answer)
                 self.tally.count(name, answer)
+        except NetworkError:
+            self.tally.break_off(name)
+            raise
         finally:
             answers.close()
             self._association.dimse.answered(message_id)

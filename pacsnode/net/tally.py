@@ -15,11 +15,13 @@ _NAMES = {
 
 
 class Tally:
-    """Counts final answers by service, failures among them, and matches of queries."""
+    """Counts final answers by service, failures among them, and matches of queries. Of what never
+    came to a final answer it counts that it was broken off."""
 
     def __init__(self) -> None:
         self._done: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
+        self._broken_off: Counter[str] = Counter()
         self._matches = 0
 
     def count(self, service: str, answer: Answer) -> None:
@@ -30,6 +32,9 @@ class Tally:
         if not (status.is_success(answer.status) or status.is_warning(answer.status)):
             self._failed[service] += 1
 
+    def break_off(self, service: str) -> None:
+        self._broken_off[service] += 1
+
     def __str__(self) -> str:
         parts = []
         for service, done in self._done.items():
@@ -39,4 +44,8 @@ class Tally:
             if self._failed[service]:
                 text += f", {self._failed[service]} failed"
             parts.append(text)
+        parts += [
+            f"{broken} {_NAMES.get(service, service)} broken off"
+            for service, broken in self._broken_off.items()
+        ]
         return "; ".join(parts) or "nothing asked"

@@ -49,7 +49,9 @@ def test_a_port_in_use_is_said_in_one_plain_line(serve: Serve) -> None:
             timeouts=Timeouts(),
         )  # fmt: skip
     assert str(caught.value) == (
-        f"listen: cannot listen on 127.0.0.1 port {port}: Address already in use"
+        f"listen: cannot listen on 127.0.0.1 port {port}: Address already in use; another "
+        "program has it, perhaps a node that runs already: stop that one, or choose another "
+        "listen.port"
     )
 
 
