@@ -32,10 +32,5 @@ class Outcome:
     kind: Kind
     stored: StoredInstance
 
-    @property
-    def is_new(self) -> bool:
-        """Whether the archive holds something now that it did not hold before."""
-        return self.kind in (Kind.STORED, Kind.REPLACED)
-
 
 OnStored = Callable[[Outcome], None]

@@ -11,9 +11,7 @@ from typing import NamedTuple
 
 UTF_8 = "ISO_IR 192"
 
-# The VRs whose text Specific Character Set governs (PS3.5 6.1.2.2), and those that hold one value
-# whatever backslashes are in it (PS3.5 6.2).
-TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+# The VRs that hold one value whatever backslashes are in it (PS3.5 6.2).
 SINGLE_VALUE_VRS = frozenset({"LT", "ST", "UT", "UR"})
 
 _ESCAPE = 0x1B

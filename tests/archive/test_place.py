@@ -17,7 +17,6 @@ def test_a_new_instance_is_stored_in_its_place_byte_for_byte(
 ) -> None:
     outcome = store(archive, sample)
     assert outcome.kind is Kind.STORED
-    assert outcome.is_new
     assert read(archive, sample) == sample.dataset
     assert list(files(data_dir / "instances")) == [sample.place]
     assert not faults(archive)
