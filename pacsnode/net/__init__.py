@@ -16,17 +16,27 @@ from pacsnode.dicom.message import (
 )
 
 if TYPE_CHECKING:
+    from pacsnode.net.doorway import Doorway
     from pacsnode.net.listener import Listener
 
 
-def listen(handler: Handler, *, ae_title: str, settings: Listen, timeouts: Timeouts) -> "Listener":
-    """Bind the configured address; associations are taken from `start` on. Raises
-    ConfigurationError where the address cannot be had."""
+def listen(
+    handler: Handler,
+    *,
+    ae_title: str,
+    settings: Listen,
+    timeouts: Timeouts,
+    doorway: "Doorway | None" = None,
+) -> "Listener":
+    """Bind the configured address, unless connections come through another `doorway`; associations
+    are taken from `start` on. Raises ConfigurationError where the address cannot be had."""
     from pacsnode.net import internals
+    from pacsnode.net.doorway import ListeningSocket
     from pacsnode.net.listener import Listener
 
     internals.configure()
-    return Listener(handler, ae_title=ae_title, settings=settings, timeouts=timeouts)
+    doorway = doorway or ListeningSocket(settings)
+    return Listener(handler, doorway, ae_title=ae_title, settings=settings, timeouts=timeouts)
 
 
 def connect(
