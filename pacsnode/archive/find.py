@@ -74,8 +74,8 @@ def find(files: Files, index: Index, query: Query, *, ae_title: str) -> Iterator
     """One Dataset for each match. `ae_title` is what RetrieveAETitle answers. Raises IndexFailure
     or StorageError."""
     answers = _Answers(files, query, ae_title)
-    for match in index.find(query, files.meet):
-        yield answers.dataset(match)
+    for page in index.find(query, files.meet):
+        yield from map(answers.dataset, page)
 
 
 def select(files: Files, index: Index, query: Query) -> Iterator[StoredInstance]:

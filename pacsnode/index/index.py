@@ -44,10 +44,10 @@ class Index:
         with self._database.reading() as connection:
             return write.find(connection, sop_instance_uid)
 
-    def find(self, query: Query, match_file: MatchFile = _no_file) -> Iterator[Match]:
-        """What matches, in an order that does not change between queries. Rows are read a page of
-        at most 500 at a time, each page a transaction of its own that is over before its first row
-        is handed out. `match_file` is asked about keys at image level that are no columns."""
+    def find(self, query: Query, match_file: MatchFile = _no_file) -> Iterator[list[Match]]:
+        """What matches, in an order that does not change between queries; in pages of at most 500,
+        none empty, each a transaction of its own that is over before the page is handed out.
+        `match_file` is asked about keys at image level that are no columns."""
         return select.find(self._database, query, match_file)
 
     def select(self, query: Query, match_file: MatchFile = _no_file) -> Iterator[StoredInstance]:

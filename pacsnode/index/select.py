@@ -19,16 +19,15 @@ _ANSWERED = frozenset(
 )
 
 
-def find(database: Database, query: Query, match_file: MatchFile) -> Iterator[Match]:
+def find(database: Database, query: Query, match_file: MatchFile) -> Iterator[list[Match]]:
     asked = [key.keyword for key in query.returned if key.keyword in _ANSWERED]
     for page in _matching(database, query, match_file):
         if not asked:
-            yield from (_match(query.level, row, {}) for row in page)
+            yield [_match(query.level, row, {}) for row in page]
             continue
         with database.reading() as connection:
             answers = computed.values(connection, query.level, page, asked)
-        for row, answer in zip(page, answers, strict=True):
-            yield _match(query.level, row, answer)
+        yield [_match(query.level, row, answer) for row, answer in zip(page, answers, strict=True)]
 
 
 def select(database: Database, query: Query, match_file: MatchFile) -> Iterator[StoredInstance]:

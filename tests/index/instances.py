@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 from pacsnode.dicom.dictionary import tag_of, vr_of
 from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance
 from pacsnode.dicom.level import Level, level_of
 from pacsnode.dicom.query import Key, Model, Query
+from pacsnode.index import Index, Match
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -80,3 +82,8 @@ def query(
     """A query with these matching keys, which also asks for the attributes in `returned`."""
     asked = (*keys, *(key(keyword) for keyword in returned))
     return Query(level, model or Model.PATIENT_ROOT, keys, asked)
+
+
+def matches(index: Index, asked: Query) -> Iterator[Match]:
+    """What the index finds, without its pages."""
+    return chain.from_iterable(index.find(asked))

@@ -13,7 +13,7 @@ from pacsnode import index as index_room
 from pacsnode.dicom.level import Level
 from pacsnode.errors import IndexFailure, IndexFull
 from pacsnode.index import Index, database
-from tests.index.instances import make, query
+from tests.index.instances import make, matches, query
 
 
 def test_many_threads_add_the_same_instances_and_each_is_added_once(index: Index) -> None:
@@ -35,7 +35,7 @@ def test_many_threads_add_the_same_instances_and_each_is_added_once(index: Index
 def test_a_reader_and_a_writer_do_not_wait_for_each_other(index: Index) -> None:
     for number in range(600):
         index.add(*make(f"1.{number}", f"1.{number}.1", f"1.{number}.1.1"))
-    found = index.find(query(Level.STUDY))
+    found = matches(index, query(Level.STUDY))
     next(found)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(index.add, *make("2", "2.1", "2.1.1")).result(timeout=10)
@@ -96,7 +96,7 @@ def test_damage_met_later_names_the_file_and_reindex(path: Path) -> None:
     path.write_bytes(content)
     index = index_room.open(path, fsync=False)
     with pytest.raises(IndexFailure, match="reindex") as raised:
-        list(index.find(query(Level.STUDY)))
+        list(matches(index, query(Level.STUDY)))
     assert str(path) in str(raised.value)
     index.close()
 

@@ -4,11 +4,11 @@ import json
 
 from pacsnode.dicom.level import Level
 from pacsnode.index import Index, fold
-from tests.index.instances import key, make, query
+from tests.index.instances import key, make, matches, query
 
 
 def study_of(index: Index) -> dict[str, str]:
-    (match,) = index.find(query(Level.STUDY))
+    (match,) = matches(index, query(Level.STUDY))
     return dict(match.values)
 
 
@@ -34,22 +34,22 @@ def test_nobodys_identifier_comes_to_stand_beside_anothers_name(index: Index) ->
     index.add(*make(uid="2", received_at=2, PatientName="ROE", PatientID="4711", PatientSex="F"))
     study = study_of(index)
     assert (study["PatientName"], study["PatientID"], study["PatientSex"]) == ("DOE", "", "")
-    assert list(index.find(query(Level.STUDY, key("PatientID", "4711"))))
+    assert list(matches(index, query(Level.STUDY, key("PatientID", "4711"))))
 
 
 def test_a_patient_that_is_completed_moves_to_whom_it_belongs(index: Index) -> None:
     index.add(*make(study="1", series="1.1", uid="1.1.1", PatientID="A", PatientName="DOE"))
     index.add(*make(study="2", series="2.1", uid="2.1.1", received_at=1, PatientName="DOE"))
-    assert len(list(index.find(query(Level.PATIENT)))) == 2
+    assert len(list(matches(index, query(Level.PATIENT)))) == 2
     index.add(*make(study="2", series="2.1", uid="2.1.2", PatientID="A", PatientName="doe"))
-    (patient,) = index.find(query(Level.PATIENT, returned=("NumberOfPatientRelatedStudies",)))
+    (patient,) = matches(index, query(Level.PATIENT, returned=("NumberOfPatientRelatedStudies",)))
     assert patient.computed["NumberOfPatientRelatedStudies"] == ("2",)
 
 
 def test_studies_without_an_identifier_never_merge(index: Index) -> None:
     for study in ("1", "2"):
         index.add(*make(study=study, series=f"{study}.1", uid=f"{study}.1.1", PatientName="DOE"))
-    assert len(list(index.find(query(Level.PATIENT)))) == 2
+    assert len(list(matches(index, query(Level.PATIENT)))) == 2
 
 
 def test_patients_are_told_apart_by_issuer_name_and_birth_date(index: Index) -> None:
@@ -63,7 +63,7 @@ def test_patients_are_told_apart_by_issuer_name_and_birth_date(index: Index) -> 
     for number, person in enumerate(persons):
         made = make(f"1.{number}", f"1.{number}.1", f"1.{number}.1.1", PatientID="A", **person)
         index.add(*made)
-    found = index.find(query(Level.PATIENT, returned=("NumberOfPatientRelatedStudies",)))
+    found = matches(index, query(Level.PATIENT, returned=("NumberOfPatientRelatedStudies",)))
     assert [match.computed["NumberOfPatientRelatedStudies"] for match in found] == [
         ("2",),
         ("1",),
@@ -83,7 +83,7 @@ def test_other_attributes_are_filled_one_by_one(index: Index) -> None:
     index.add(*make(uid="1", received_at=1, others=others(t00101010="", t00102180="NURSE")))
     index.add(*make(uid="2", received_at=2, others=others(t00101010="034Y", t00102180="COOK")))
     index.add(*make(uid="3", received_at=3, others=others(t00081040="X-RAY")))
-    (match,) = index.find(query(Level.STUDY))
+    (match,) = matches(index, query(Level.STUDY))
     values = {tag: each["Value"] for tag, each in json.loads(match.others[Level.STUDY]).items()}
     assert values == {"00081040": ["X-RAY"], "00101010": ["034Y"], "00102180": ["NURSE"]}
 

@@ -6,14 +6,14 @@ from pacsnode import index as index_room
 from pacsnode.dicom.instance import InstanceUIDs
 from pacsnode.dicom.level import Level
 from pacsnode.index import Index
-from tests.index.instances import key, make, query
+from tests.index.instances import key, make, matches, query
 
 UIDS = InstanceUIDs("1.2.1", "1.2.1.1", "1.2.1.1.1")
 
 
 def availability(index: Index, level: Level) -> list[tuple[str, ...]]:
     asked = query(level, returned=("InstanceAvailability",))
-    return [match.computed["InstanceAvailability"] for match in index.find(asked)]
+    return [match.computed["InstanceAvailability"] for match in matches(index, asked)]
 
 
 def test_a_lost_instance_is_unavailable_until_it_is_back(index: Index) -> None:
@@ -65,7 +65,7 @@ def test_a_patient_that_differs_inside_a_study_is_flagged_and_found_by_both(inde
     index.add(*make(uid="3", received_at=3, PatientID="B", PatientName="ROE"))
     for level in (Level.PATIENT, Level.STUDY, Level.SERIES):
         for wanted in (key("PatientID", "A"), key("PatientID", "B"), key("PatientName", "ROE")):
-            (match,) = index.find(query(level, wanted))
+            (match,) = matches(index, query(level, wanted))
             assert match.values["PatientID"] == "A"
             assert match.values["PatientName"] == "DOE^JOHN"
     assert [flag.text for flag in index.flags()] == [
@@ -73,7 +73,7 @@ def test_a_patient_that_differs_inside_a_study_is_flagged_and_found_by_both(inde
         "PatientName is 'DOE^JOHN' and 'ROE' in one study",
     ]
     index.remove(["2", "3"])
-    assert not list(index.find(query(Level.STUDY, key("PatientID", "B"))))
+    assert not list(matches(index, query(Level.STUDY, key("PatientID", "B"))))
     assert not list(index.flags())
 
 

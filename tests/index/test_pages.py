@@ -4,7 +4,7 @@ import tracemalloc
 
 from pacsnode.dicom.level import Level
 from pacsnode.index import Index, candidates
-from tests.index.instances import key, make, query
+from tests.index.instances import key, make, matches, query
 
 
 def fill(index: Index, studies: int, instances: int = 1) -> None:
@@ -25,9 +25,9 @@ def fill(index: Index, studies: int, instances: int = 1) -> None:
 def test_every_row_is_found_once_over_many_pages(index: Index) -> None:
     fill(index, 1203)
     for asked in (query(Level.STUDY), query(Level.STUDY, key("PatientName", "D*"))):
-        uids = [match.values["StudyInstanceUID"] for match in index.find(asked)]
+        uids = [match.values["StudyInstanceUID"] for match in matches(index, asked)]
         assert uids == [f"1.{number}" for number in range(1203)]
-    assert len(list(index.find(query(Level.IMAGE, key("PatientName", "DOE"))))) == 1203
+    assert len(list(matches(index, query(Level.IMAGE, key("PatientName", "DOE"))))) == 1203
 
 
 def test_a_broad_key_is_streamed_in_bounded_parts(index: Index, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -36,7 +36,7 @@ def test_a_broad_key_is_streamed_in_bounded_parts(index: Index, monkeypatch) -> 
     fill(index, 100)
     for level in (Level.PATIENT, Level.STUDY, Level.SERIES):
         asked = query(level, key("PatientName", "D*"), key("PatientID", "P*"))
-        assert len({match.values["PatientID"] for match in index.find(asked)}) == 100
+        assert len({match.values["PatientID"] for match in matches(index, asked)}) == 100
 
 
 def test_instances_leave_in_the_order_of_series_and_instance_numbers(index: Index) -> None:
@@ -77,12 +77,12 @@ def test_thousands_of_uids_are_one_query(index: Index) -> None:
 def test_thousands_of_other_values_are_one_query(index: Index) -> None:
     fill(index, 300)
     asked = query(Level.STUDY, key("PatientID", *(f"P{number}" for number in range(100, 5000))))
-    assert len(list(index.find(asked))) == 200
+    assert len(list(matches(index, asked))) == 200
 
 
 def test_what_goes_while_answers_are_under_way_is_left_out(index: Index) -> None:
     fill(index, 200)
-    found = index.find(query(Level.SERIES, key("PatientName", "DOE")))
+    found = matches(index, query(Level.SERIES, key("PatientName", "DOE")))
     seen = [next(found).values["StudyInstanceUID"]]
     index.remove([f"1.{number}.1.0" for number in range(100, 200)])
     seen += [match.values["StudyInstanceUID"] for match in found]
@@ -95,7 +95,7 @@ def test_memory_stays_flat_however_much_matches(index: Index) -> None:
 
     def peak(limit: int) -> int:
         tracemalloc.start()
-        for count, _ in enumerate(index.find(query(Level.IMAGE))):
+        for count, _ in enumerate(matches(index, query(Level.IMAGE))):
             if count == limit:
                 break
         _, most = tracemalloc.get_traced_memory()
@@ -108,4 +108,4 @@ def test_memory_stays_flat_however_much_matches(index: Index) -> None:
 def test_wildcards_that_would_take_for_ever_do_not(index: Index) -> None:
     index.add(*make(PatientID="a" * 64, PatientName="a" * 64))
     for keyword in ("PatientID", "PatientName"):
-        assert not list(index.find(query(Level.STUDY, key(keyword, "*a" * 25 + "*b"))))
+        assert not list(matches(index, query(Level.STUDY, key(keyword, "*a" * 25 + "*b"))))

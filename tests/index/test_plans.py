@@ -9,7 +9,7 @@ from pacsnode import index as index_room
 from pacsnode.dicom.level import COMPUTED, Level
 from pacsnode.dicom.query import Key
 from pacsnode.index import Index
-from tests.index.instances import key, make, query
+from tests.index.instances import key, make, matches, query
 
 ASKED: dict[str, tuple[Key, ...]] = {
     "PatientID": (key("PatientID", "P1"),),
@@ -63,7 +63,7 @@ def scans(index: Index, level: Level, keys: tuple[Key, ...]) -> list[str]:
     computed = tuple(keyword for upper in Level if upper <= level for keyword in COMPUTED[upper])
     asked = query(level, *keys, returned=(*computed, "InstanceAvailability"))
     connection.set_trace_callback(statements.append)
-    assert list(index.find(asked))
+    assert list(matches(index, asked))
     assert list(index.select(asked))
     connection.set_trace_callback(None)
     plans = [

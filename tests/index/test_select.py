@@ -11,7 +11,7 @@ from pacsnode import index as index_room
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Key, Query
 from pacsnode.index import Match
-from tests.index.instances import CT, MR, Made, key, make, query
+from tests.index.instances import CT, MR, Made, key, make, matches, query
 from tests.index.reference import Archive, fold
 
 NAMES = (
@@ -169,7 +169,7 @@ def test_what_is_found_is_what_the_rules_say(rows: list[dict], asked: list[Query
             reference.instances[made.instance.uids.sop_instance_uid] = made.instance
         for each in asked:
             expected = reference.select(each)
-            assert sorted(map(name, index.find(each))) == names(expected, each.level), each
+            assert sorted(map(name, matches(index, each))) == names(expected, each.level), each
             selected = [stored.uids for stored in index.select(each)]
             assert len(selected) == len(set(selected))
             assert set(selected) == reference.below(each), each

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pacsnode import index as index_room
 from pacsnode.dicom.level import COLUMNS, Level
 from pacsnode.index import Index
-from tests.index.instances import CT, MR, Made, key, make, query
+from tests.index.instances import CT, MR, Made, key, make, matches, query
 from tests.index.reference import Archive, fold
 
 STUDY_KEYS = ("StudyDate", "StudyDescription")
@@ -129,7 +129,7 @@ def patients(index: Index) -> list[tuple]:
             match.values["PatientBirthDate"],
             *(int(match.computed[count][0]) for count in counts),
         )
-        for match in index.find(query(Level.PATIENT, returned=counts))
+        for match in matches(index, query(Level.PATIENT, returned=counts))
     )
 
 
@@ -162,7 +162,7 @@ def studies(index: Index) -> dict[str, tuple]:
             *(match.values[keyword] for keyword in (*COLUMNS[Level.PATIENT], *STUDY_KEYS)),
             *(match.computed[keyword] for keyword in computed),
         )
-        for match in index.find(query(Level.STUDY, returned=computed))
+        for match in matches(index, query(Level.STUDY, returned=computed))
     }
 
 
@@ -189,7 +189,7 @@ def series(index: Index) -> dict[tuple[str, str], tuple]:
             *(match.values[keyword] for keyword in SERIES_KEYS),
             match.computed[count],
         )
-        for match in index.find(query(Level.SERIES, returned=(count,)))
+        for match in matches(index, query(Level.SERIES, returned=(count,)))
     }
 
 
@@ -219,7 +219,7 @@ def test_a_second_instance_of_one_uid_changes_nothing(index: Index) -> None:
     first = make(PatientID="A")
     index.add(*first)
     assert index.add(*make(study="1.3", PatientID="B")) == first.stored
-    assert [match.values["PatientID"] for match in index.find(query(Level.STUDY))] == ["A"]
+    assert [match.values["PatientID"] for match in matches(index, query(Level.STUDY))] == ["A"]
 
 
 def test_replacing_every_instance_corrects_the_patient(index: Index) -> None:
@@ -229,9 +229,9 @@ def test_replacing_every_instance_corrects_the_patient(index: Index) -> None:
         index.replace(
             *make(uid=f"1.{number}", PatientID="RIGHT", PatientName="DOE", received_at=2 * 10**15)
         )
-    (patient,) = index.find(query(Level.PATIENT))
+    (patient,) = matches(index, query(Level.PATIENT))
     assert (patient.values["PatientID"], patient.values["PatientName"]) == ("RIGHT", "DOE")
-    assert not list(index.find(query(Level.STUDY, key("PatientID", "WRONG"))))
+    assert not list(matches(index, query(Level.STUDY, key("PatientID", "WRONG"))))
     assert not list(index.flags())
 
 
@@ -271,7 +271,7 @@ def test_what_comes_again_is_not_removed_as_a_leftover(index: Index) -> None:
 def test_one_series_uid_in_two_studies_is_two_series(index: Index) -> None:
     index.add(*make(study="1.1", series="5", uid="1"))
     index.add(*make(study="1.2", series="5", uid="2"))
-    found = list(index.find(query(Level.SERIES, key("SeriesInstanceUID", "5"))))
+    found = list(matches(index, query(Level.SERIES, key("SeriesInstanceUID", "5"))))
     assert [match.values["StudyInstanceUID"] for match in found] == ["1.1", "1.2"]
 
 
