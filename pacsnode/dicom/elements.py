@@ -75,8 +75,7 @@ class Window:
         self._base = file.tell()
         self._start = 0
         self._data = b""
-        self._is_deflated = is_deflated
-        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if is_deflated else None
         self._inflated = bytearray()
 
     def around(self, position: int, length: int) -> tuple[bytes, int]:
@@ -95,22 +94,22 @@ class Window:
         return data[offset : offset + length]
 
     def _read(self, position: int, length: int) -> bytes:
-        if not self._is_deflated:
+        if self._inflater is None:
             self._file.seek(self._base + position)
             return self._file.read(length)
-        self._inflate(position + length)
+        self._inflate(self._inflater, position + length)
         return bytes(memoryview(self._inflated)[position : position + length])
 
-    def _inflate(self, wanted: int) -> None:
+    def _inflate(self, inflater: "zlib._Decompress", wanted: int) -> None:
         """A header beyond the bound is no header: the rest is as if it were not there."""
         wanted = min(wanted, _MAX_INFLATED)
-        while len(self._inflated) < wanted and not self._inflater.eof:
-            compressed = self._inflater.unconsumed_tail or self._file.read(_CHUNK)
+        while len(self._inflated) < wanted and not inflater.eof:
+            compressed = inflater.unconsumed_tail or self._file.read(_CHUNK)
             if not compressed:
                 return
             try:
                 room = wanted - len(self._inflated)
-                self._inflated += self._inflater.decompress(compressed, room)
+                self._inflated += inflater.decompress(compressed, room)
             except zlib.error:
                 self._file = BytesIO()
                 return
@@ -162,7 +161,12 @@ class Walker:
     ) -> Iterator[Element]:
         """The elements in `wanted` (None: all), up to the first tag from `stop` on. Values over
         `longest` bytes are passed over. Raises UnreadableDataset where the bytes make no sense."""
-        while header := self._header(self.position, self._form):
+        while True:
+            if self._form.is_explicit:
+                yield from self._plain(wanted, stop, longest)
+            header = self._header(self.position, self._form)
+            if header is None:
+                break
             tag, vr, length, value = header
             if stop <= tag and tag >> 16 != _DELIMITERS:
                 return
@@ -177,6 +181,29 @@ class Walker:
                 yield Element(tag, vr, raw, self._form)
         if self._window.at(self.position, 1):
             raise UnreadableDataset(f"half an element at byte {self.position}")
+
+    def _plain(self, wanted: Container[int] | None, stop: int, longest: int) -> Iterator[Element]:
+        """The same, in a tight loop, of those elements with a short length that are at hand whole:
+        nearly all of a header. Ends before the first that takes a closer look."""
+        form = self._form
+        unpack = _UNPACK_LITTLE if form.is_little else _UNPACK_BIG
+        data, offset = self._window.around(self.position, 12)
+        shift, size = self.position - offset, len(data)
+        left = begun = max(_MAX_HEADERS - self._headers, 0)
+        while left and offset + 8 <= size:
+            group, number, vr, length = unpack(data, offset)
+            value = offset + 8
+            end = value + length
+            tag = group << 16 | number
+            name = _SHORT_NAMES.get(vr)
+            if name is None or tag >= stop or group == _DELIMITERS or end > size:
+                break
+            left -= 1
+            offset = end
+            self.position = shift + end
+            if (wanted is None or tag in wanted) and length <= longest:
+                yield Element(tag, name, data[value:end], form)
+        self._headers += begun - left
 
     def _header(self, position: int, form: Form) -> _Header | None:
         self._headers += 1

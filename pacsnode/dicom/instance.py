@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import BinaryIO, NamedTuple
 
 from pacsnode.dicom.character_set import CharacterSet, character_set_of_text
@@ -61,14 +61,26 @@ _MAX_UID = 128
 _BULK = 0x52000000  # functional groups, curves, pixel data: nothing of the levels stands there
 _PIXEL_DATA = 0x7FE00000
 
+# What the elements of a level say is remembered for so many groups of them, none of them longer:
+# all instances of a series say the same of it, of its study and of its patient.
+_REMEMBERED = 256
+_LONGEST_REMEMBERED = 4 << 10  # bytes
+
 
 class _Table(NamedTuple):
     """What is looked for, by tag."""
 
+    levels: Mapping[int, Level]
     columns: Mapping[int, tuple[str, str]]  # keyword and VR
-    others: Mapping[int, Level]
     wanted: frozenset[int]
     uids: tuple[int, ...]
+
+
+class _Content(NamedTuple):
+    """What a level's elements say: its columns, and its further attributes as DICOM JSON (text)."""
+
+    values: Mapping[str, tuple[str, ...]]
+    others: str
 
 
 def read_instance(
@@ -102,9 +114,11 @@ def _table() -> _Table:
         for keywords in COLUMNS.values()
         for keyword in keywords
     }
-    others = {tag_of(keyword): level for level in Level for keyword in OTHERS[level]}
-    wanted = frozenset({SPECIFIC_CHARACTER_SET, *columns, *others})
-    return _Table(columns, others, wanted, tuple(tag_of(keyword) for keyword in _UIDS))
+    levels = {
+        tag_of(keyword): level for level in Level for keyword in (*COLUMNS[level], *OTHERS[level])
+    }
+    wanted = frozenset({SPECIFIC_CHARACTER_SET, *levels})
+    return _Table(levels, columns, wanted, tuple(tag_of(keyword) for keyword in _UIDS))
 
 
 def _header(
@@ -137,26 +151,51 @@ def _uids(elements: Mapping[int, Element]) -> InstanceUIDs:
 def _instance(
     uids: InstanceUIDs, elements: Mapping[int, Element], assumed: CharacterSet, sop_class_uid: str
 ) -> Instance:
-    table = _table()
     characters = characters_of(elements.values(), assumed)
-    values: dict[str, tuple[str, ...]] = {}
-    others: dict[Level, list[Element]] = {level: [] for level in Level if level != Level.IMAGE}
-    for tag, element in elements.items():
-        if column := table.columns.get(tag):
-            keyword, known = column
-            if keyword in _UNTRIMMED:
-                uid = decode_uid(element.raw)
-                texts: tuple[str, ...] = (uid,) if uid else ()
-            else:
-                texts = texts_of(element, vr_in_use(element, known), characters)
-            if texts:
-                values[keyword] = texts
-        elif tag in table.others:
-            others[table.others[tag]].append(element)
+    groups = _by_level(elements)
+    values = dict(_content(tuple(groups.pop(Level.IMAGE)), characters).values)
+    others: dict[Level, str] = {}
+    for level, group in groups.items():
+        content = _shared_content(tuple(group), characters)
+        values.update(content.values)
+        others[level] = content.others
     values.setdefault("SOPClassUID", (sop_class_uid,))
-    return Instance(
-        uids=uids,
-        sop_class_uid=values["SOPClassUID"][0],
-        values=values,
-        others={level: dumps(elements_to_json(kept, characters)) for level, kept in others.items()},
-    )
+    return Instance(uids, values["SOPClassUID"][0], values, others)
+
+
+def _by_level(elements: Mapping[int, Element]) -> dict[Level, list[Element]]:
+    levels = _table().levels
+    groups: dict[Level, list[Element]] = {level: [] for level in Level}
+    for tag, element in elements.items():
+        if tag != SPECIFIC_CHARACTER_SET:
+            groups[levels[tag]].append(element)
+    return groups
+
+
+def _shared_content(elements: tuple[Element, ...], characters: CharacterSet) -> _Content:
+    if sum([len(element.raw) for element in elements]) > _LONGEST_REMEMBERED:
+        return _content(elements, characters)
+    return _remembered_content(elements, characters)
+
+
+def _content(elements: tuple[Element, ...], characters: CharacterSet) -> _Content:
+    columns = _table().columns
+    values: dict[str, tuple[str, ...]] = {}
+    others: list[Element] = []
+    for element in elements:
+        column = columns.get(element.tag)
+        if column is None:
+            others.append(element)
+            continue
+        keyword, known = column
+        if keyword in _UNTRIMMED:
+            uid = decode_uid(element.raw)
+            texts: tuple[str, ...] = (uid,) if uid else ()
+        else:
+            texts = texts_of(element, vr_in_use(element, known), characters)
+        if texts:
+            values[keyword] = texts
+    return _Content(values, dumps(elements_to_json(others, characters)))
+
+
+_remembered_content = lru_cache(maxsize=_REMEMBERED)(_content)

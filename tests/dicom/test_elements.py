@@ -1,6 +1,7 @@
 """Elements one by one: forms, headers out of order, sequences passed over."""
 
 from io import BytesIO
+from itertools import islice
 
 import pytest
 
@@ -115,3 +116,20 @@ def test_only_what_is_wanted_is_given_and_long_values_are_not() -> None:
 def test_half_an_element_is_unreadable(more: bytes) -> None:
     with pytest.raises(UnreadableDataset):
         tags(AFTER + more)
+
+
+@pytest.mark.parametrize("shift", range(0, 40, 2))
+def test_elements_that_lie_across_two_reads_are_read_whole(shift: int) -> None:
+    """A file is read in pieces: wherever one ends, the elements are those of the whole."""
+    data = element(0x00090010, "LO", bytes(16340 + shift))
+    data += b"".join(element(0x00100000 + 2 * i, "LO", b"%06d" % i) for i in range(3000))
+    found = list(Walker(Window(BytesIO(data)), EXPLICIT_LITTLE).walk())
+    assert [each.raw for each in found[1:]] == [b"%06d" % i for i in range(3000)]
+    assert found == list(parse(data, EXPLICIT_LITTLE))
+
+
+def test_no_dataset_has_elements_without_end() -> None:
+    elements = parse(element(0x00090010, "LO", b"") * 600_000, EXPLICIT_LITTLE)
+    assert sum(1 for _ in islice(elements, 500_000)) == 500_000
+    with pytest.raises(UnreadableDataset, match="more elements"):
+        next(elements)

@@ -218,6 +218,46 @@ def test_a_character_set_is_assumed_only_where_none_is_declared() -> None:
     )
 
 
+def test_the_same_bytes_in_another_character_set_are_another_text() -> None:
+    """What the levels' elements say is remembered, with all that it depends on."""
+    name, comments = "Ж".encode("iso8859_5"), "Ш".encode("iso8859_5")
+    data = dataset((0x00100010, "PN", name), (0x00104000, "LT", comments))
+    for term, codec in (
+        (None, "latin_1"),
+        ("ISO_IR 144", "iso8859_5"),
+        ("ISO_IR 126", "iso8859_7"),
+    ):
+        for _ in range(2):
+            instance = read(data, character_set=term)
+            expected = {"vr": "LT", "Value": [comments.decode(codec)]}
+            assert instance.values["PatientName"] == (name.decode(codec),)
+            assert json.loads(instance.others[Level.PATIENT]) == {"00104000": expected}
+
+
+def test_what_one_instance_says_is_not_said_by_the_next() -> None:
+    whole = dataset(
+        (0x00100010, "PN", b"A^B "), (0x00100020, "LO", b"7 "), (0x00280010, "US", b"\2\0")
+    )
+    named, bare = dataset((0x00100010, "PN", b"A^B ")), dataset()
+    implicitly = b"".join(implicit(tag, b"1.2 ") for tag in (0x00080018, 0x0020000D, 0x0020000E))
+    for _ in range(2):
+        assert set(read(whole).values) - set(read(bare).values) == {
+            "PatientName",
+            "PatientID",
+            "Rows",
+        }
+        assert set(read(named).values) - set(read(bare).values) == {"PatientName"}
+        assert read(implicitly, IMPLICIT).values["StudyInstanceUID"] == ("1.2",)
+
+
+def test_long_values_are_read_each_time_anew() -> None:
+    for letter in (b"A", b"B", b"A"):
+        instance = read(dataset((0x00104000, "LT", letter * 60_000)))
+        assert json.loads(instance.others[Level.PATIENT])["00104000"]["Value"] == [
+            letter.decode() * 60_000
+        ]
+
+
 def request_item(step: bytes, procedure: bytes) -> bytes:
     return element(0x00400009, "SH", step) + element(0x00401001, "SH", procedure)
 
