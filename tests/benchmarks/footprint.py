@@ -1,0 +1,44 @@
+"""What a node costs: idle associations, memory, its start."""
+
+import time
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from tests.benchmarks import data, wire
+from tests.benchmarks.association import Association
+from tests.benchmarks.measurement import Measurement, load
+from tests.benchmarks.peers import Node
+from tests.benchmarks.processes import cpu_of_tree, measured, peak_pss, pss_of_tree, workers
+
+CPU = "CPU of the whole tree"
+AFTER_START = "PSS of the whole tree after start"
+MORE = "more while the object comes in"
+READY = "start to ready"
+
+MEGABYTE = 1_000_000
+
+
+def by_idling(node: Node, folder: Path, *, associations: int, seconds: int) -> Measurement:
+    with ExitStack() as stack:
+        for _ in range(associations):
+            stack.enter_context(Association(node.port, node.ae_title, [wire.VERIFICATION]))
+        with measured(node.pid) as watch:
+            time.sleep(seconds)
+    return Measurement({CPU: watch.cpu}, watch.cpu)
+
+
+def by_huge_object(node: Node, folder: Path, *, frames: int) -> Measurement:
+    """Memory before and while an object of `frames` times 50 MB comes in."""
+    huge = data.huge(frames)
+    with workers([partial(load, node, [huge])]) as go:
+        after_start = pss_of_tree(node.pid)
+        with peak_pss(node.pid) as peak, measured(node.pid) as watch:
+            go()
+        figures = {AFTER_START: after_start / MEGABYTE, MORE: (peak() - after_start) / MEGABYTE}
+    return Measurement(figures, watch.cpu, [huge])
+
+
+def by_starting(node: Node, folder: Path) -> Measurement:
+    """pacsnode says when it is ready; the others are when they answer a C-ECHO."""
+    return Measurement({READY: node.ready_after}, cpu_of_tree(node.pid))

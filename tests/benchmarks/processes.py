@@ -1,0 +1,200 @@
+"""Processes that are started, measured and ended: CPU time and memory of whole trees."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks.errors import Fault
+
+PATIENCE = 30.0  # seconds for a process to end by itself
+CLIENT_PATIENCE = 1800.0
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def started(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], *, output: int
+) -> Iterator["subprocess.Popen[str]"]:
+    """A server in a session of its own, where no Ctrl-C reaches it; with all that it has started
+    it is ended after the `with`. What it says is in folder/log; `output`: its standard output."""
+    with ExitStack() as stack:
+        log = stack.enter_context(open(folder / "log", "a", encoding="utf-8"))
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output if output == subprocess.PIPE else log,
+            stderr=log,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            _end(process)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+    # What it left in its session: dcmqrscp's child of an association.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def run_side_by_side(
+    commands: Sequence[Sequence[str]], environment: Mapping[str, str]
+) -> list[str]:
+    """Clients at the same time, each to its end; what they said. Raises Fault where one fails."""
+    with ExitStack() as stack:
+        clients = []
+        for command in commands:
+            client = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+            )
+            stack.callback(client.communicate)
+            stack.callback(client.kill)
+            clients.append(client)
+        outputs = [client.communicate(timeout=CLIENT_PATIENCE)[0] for client in clients]
+    for client, command, output in zip(clients, commands, outputs, strict=True):
+        if client.returncode != 0:
+            last = " / ".join(output.strip().splitlines()[-3:])
+            raise Fault(f"{Path(command[0]).name} ended with {client.returncode}: {last}")
+    return outputs
+
+
+@contextmanager
+def workers(jobs: Sequence[Callable[[], None]]) -> Iterator[Callable[[], None]]:
+    """A process for each job, all waiting; what is yielded lets them go and waits for their end."""
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(len(jobs) + 1)
+
+    def work(job: Callable[[], None]) -> None:
+        barrier.wait(PATIENCE)
+        job()
+
+    def go() -> None:
+        barrier.wait(PATIENCE)
+        for process in processes:
+            process.join(CLIENT_PATIENCE)
+        if codes := [process.exitcode for process in processes if process.exitcode != 0]:
+            raise Fault(f"{len(codes)} of {len(jobs)} clients failed, see above")
+
+    processes = [context.Process(target=work, args=(job,)) for job in jobs]
+    try:
+        for process in processes:
+            process.start()
+        yield go
+    finally:
+        for process in processes:
+            if process.pid is not None:
+                process.kill()
+                process.join()
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by the clock, and of CPU in the tree below a process."""
+
+    seconds: float = 0.0
+    cpu: float = 0.0
+
+
+@contextmanager
+def measured(pid: int) -> Iterator[Stopwatch]:
+    """Measures what is done in its `with`."""
+    os.sync()  # what others have left to be written is not this one's burden
+    watch = Stopwatch()
+    cpu = cpu_of_tree(pid)
+    begun = time.perf_counter()
+    yield watch
+    watch.seconds = time.perf_counter() - begun
+    watch.cpu = cpu_of_tree(pid) - cpu
+
+
+def tree(pid: int) -> list[int]:
+    """`pid` and all below it."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+def cpu_of_tree(pid: int) -> float:
+    """Seconds, those of children that have ended and been waited for included."""
+    counted = (_stat(each) for each in tree(pid))
+    return sum(sum(map(int, fields[11:15])) for fields in counted if fields) / TICKS
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on; none where it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return text.rpartition(") ")[2].split()
+
+
+def pss_of_tree(pid: int) -> int:
+    """Bytes: each page divided by those who share it."""
+    total = 0
+    for each in tree(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            rollup = Path(f"/proc/{each}/smaps_rollup").read_text("utf-8")
+            total += sum(
+                int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")
+            )
+    return total * 1024
+
+
+@contextmanager
+def peak_pss(pid: int) -> Iterator[Callable[[], int]]:
+    """Samples the tree's memory until the end of its `with`; what is yielded says the most so
+    far."""
+    samples = [pss_of_tree(pid)]
+    over = threading.Event()
+
+    def sample() -> None:
+        while not over.wait(0.01):
+            samples.append(pss_of_tree(pid))
+
+    sampler = threading.Thread(target=sample)
+    sampler.start()
+    try:
+        yield lambda: max(samples)
+    finally:
+        over.set()
+        sampler.join()
