@@ -6,13 +6,13 @@ import logging
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pacsnode.config.model import Access as Rules
 from pacsnode.config.model import Modality
 from pacsnode.dicom.message import Caller, Rejection
+from pacsnode.scp.places import Places
 from pacsnode.scu.peer import find_modality
 
 log = logging.getLogger(__name__)
@@ -75,16 +75,19 @@ NO_RIGHTS = Rights(frozenset())
 
 
 class Access:
-    """Decides on associations, and counts them. Thread-safe."""
+    """Decides on associations, and counts them over all processes that share `places`: as many as
+    `max_associations`, which is this process's own business where none are given. Thread-safe."""
 
     def __init__(
-        self, settings: Settings, resolve: "Callable[[str], frozenset[str]] | None" = None
+        self,
+        settings: Settings,
+        resolve: "Callable[[str], frozenset[str]] | None" = None,
+        places: Places | None = None,
     ) -> None:
         self._settings = settings
         self._hosts = Hosts(resolve or look_up)
-        self._lock = threading.Lock()
-        self._admitted: dict[int, Rights] = {}
-        self._by_name: Counter[str] = Counter()
+        self._places = places or Places(settings.max_associations)
+        self._admitted: dict[int, tuple[Rights, int]] = {}
 
     @property
     def settings(self) -> Settings:
@@ -108,20 +111,21 @@ class Access:
 
     def ended(self, caller: Caller) -> None:
         """Give the caller's place back. Doing so twice does no harm."""
-        with self._lock:
-            rights = self._admitted.pop(caller.association, None)
-            if rights is not None and rights.name is not None:
-                self._by_name[rights.name] -= 1
+        with self._places.counting():
+            admitted = self._admitted.pop(caller.association, None)
+            if admitted is not None:
+                self._places.give_back(admitted[1])
 
     def rights(self, caller: Caller) -> Rights:
         """Those of an association that was admitted; none of any other."""
-        return self._admitted.get(caller.association, NO_RIGHTS)
+        admitted = self._admitted.get(caller.association)
+        return admitted[0] if admitted is not None else NO_RIGHTS
 
     def allows(self, caller: Caller, service: str) -> bool:
         return service in self.rights(caller).services
 
     def count(self) -> int:
-        """Associations that hold a place."""
+        """Associations of this process that hold a place."""
         return len(self._admitted)
 
     def _decide(self, settings: Settings, caller: Caller) -> tuple[Rights, str]:
@@ -151,21 +155,20 @@ class Access:
         modality = rights.modality
         own_limit = modality.max_associations if modality is not None else None
         who = f"caller {caller.ae_title!r} from {caller.host}"
-        with self._lock:
-            if len(self._admitted) >= settings.max_associations:
+        with self._places.counting():
+            taken = self._places.taken()
+            if taken >= settings.max_associations:
                 return Rejection(
                     *LOCAL_LIMIT_EXCEEDED,
-                    f"{who}: {len(self._admitted)} associations are open, "
+                    f"{who}: {taken} associations are open, "
                     f"listen.max_associations is {settings.max_associations}",
                 )
-            if own_limit is not None and self._by_name[str(rights.name)] >= own_limit:
+            if own_limit is not None and self._places.held_by(str(rights.name)) >= own_limit:
                 return Rejection(
                     *LOCAL_LIMIT_EXCEEDED,
                     f"{who}: modalities.{rights.name}.max_associations is {own_limit}",
                 )
-            self._admitted[caller.association] = rights
-            if rights.name is not None:
-                self._by_name[rights.name] += 1
+            self._admitted[caller.association] = rights, self._places.take(rights.name)
         return None
 
 
