@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from pydicom.dataset import Dataset
-
 from pacsnode import index as index_room
 from pacsnode import storage as storage_room
 from pacsnode.archive.delete import delete_selected
@@ -82,10 +80,12 @@ class Archive:
         UnreadableDataset where it is none."""
         return self._reception.import_file(path)
 
-    def find(self, query: Query, *, ae_title: str | None = None) -> Generator[Dataset, None, None]:
-        """Answers to a query; `ae_title` is what RetrieveAETitle says, the node's own if None.
-        Raises IndexFailure or StorageError."""
-        yield from find_answers(self._files, self._index, query, ae_title=ae_title or self.ae_title)
+    def find(self, query: Query, transfer_syntax_uid: str) -> Generator[list[bytes], None, None]:
+        """The answers to a query as datasets in a transfer syntax; in pages, none empty, of what is
+        at hand together. Raises IndexFailure or StorageError."""
+        yield from find_answers(
+            self._files, self._index, query, transfer_syntax_uid, ae_title=self.ae_title
+        )
 
     def select(self, query: Query) -> Generator[StoredInstance, None, None]:
         """All instances below what matches. Raises IndexFailure or StorageError."""

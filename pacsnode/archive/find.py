@@ -3,20 +3,21 @@ as received. Attributes that are in no column are read from the instance's file.
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 from pydicom import DataElement, Dataset
 
 from pacsnode.archive.settle import CharacterSets
-from pacsnode.dicom.character_set import best_character_set
-from pacsnode.dicom.encode import element_of, read_dataset, text_element, texts_in
+from pacsnode.dicom import dictionary
+from pacsnode.dicom.encode import element_of, read_dataset
 from pacsnode.dicom.instance import StoredInstance
 from pacsnode.dicom.json import dataset_from_json
 from pacsnode.dicom.level import COLUMNS, COMPUTED, OF_THE_ANSWER, Level
 from pacsnode.dicom.match import matches
 from pacsnode.dicom.query import Key, Query
+from pacsnode.dicom.template import Given, Slot, Template
 from pacsnode.dicom.values import plain_values
 from pacsnode.errors import InstanceDamaged, InstanceMissing, StorageError
 from pacsnode.index import Index, Match
@@ -25,11 +26,12 @@ from pacsnode.storage import Storage
 log = logging.getLogger(__name__)
 
 _LEVEL = "QueryRetrieveLevel"
-_CHARACTER_SET = "SpecificCharacterSet"
 _RETRIEVE_AE_TITLE = "RetrieveAETitle"
 _PIXEL_DATA = 0x7FE00000
 _COMPUTED = frozenset({*OF_THE_ANSWER, *(key for level in Level for key in COMPUTED[level])})
 _IN_INDEX = _COMPUTED | {keyword for level in Level for keyword in COLUMNS[level]}
+
+_NOTHING = Dataset()
 
 Attributes = Mapping[str, Any]
 
@@ -70,12 +72,17 @@ class Files:
         return all(_meets(header, key) for key in keys)
 
 
-def find(files: Files, index: Index, query: Query, *, ae_title: str) -> Iterator[Dataset]:
-    """One Dataset for each match. `ae_title` is what RetrieveAETitle answers. Raises IndexFailure
-    or StorageError."""
-    answers = _Answers(files, query, ae_title)
+def find(
+    files: Files, index: Index, query: Query, transfer_syntax_uid: str, *, ae_title: str
+) -> Iterator[list[bytes]]:
+    """The answers, encoded; in pages, none empty, of what is at hand together. `ae_title` is what
+    RetrieveAETitle says. Raises IndexFailure or StorageError."""
+    answers = _Answers(files, query, transfer_syntax_uid, ae_title)
     for page in index.find(query, files.meet):
-        yield from map(answers.dataset, page)
+        if answers.need_files:
+            yield from ([answers.encoded(match)] for match in page)
+        else:
+            yield [answers.encoded(match) for match in page]
 
 
 def select(files: Files, index: Index, query: Query) -> Iterator[StoredInstance]:
@@ -83,19 +90,15 @@ def select(files: Files, index: Index, query: Query) -> Iterator[StoredInstance]
     return index.select(query, files.meet)
 
 
+# The value of one element, out of a match and what its file says.
+Source = Callable[[Match, Dataset], Given]
+
+
 class _Answers:
     """Makes the answers to one query."""
 
-    def __init__(self, files: Files, query: Query, ae_title: str) -> None:
+    def __init__(self, files: Files, query: Query, transfer_syntax_uid: str, ae_title: str) -> None:
         self._files = files
-        self._query = query
-        self._ae_title = ae_title
-        asked = {key.keyword for key in query.returned}
-        self._unique = [
-            level.unique_key
-            for level in query.model.levels
-            if level <= query.level and level.unique_key not in asked
-        ]
         self._in_file = [
             key
             for key in query.returned
@@ -103,42 +106,59 @@ class _Answers:
         ]
         # Rows of one study come one after the other, with the same text.
         self._parsed: dict[Level, tuple[str, Attributes]] = {}
+        slots, self._sources = self._elements(query, ae_title)
+        self._template = Template(slots, transfer_syntax_uid, query.character_set)
 
-    def dataset(self, match: Match) -> Dataset:
-        answer = Dataset()
-        header = self._header(match)
-        for key in self._query.returned:
-            answer.add(self._element(match, key, header))
-        for keyword in self._unique:
-            answer.add(text_element(keyword, _split(match.values[keyword])))
+    @property
+    def need_files(self) -> bool:
+        """Whether each answer takes a look into a file."""
+        return bool(self._in_file)
+
+    def encoded(self, match: Match) -> bytes:
+        header = self._header(match) if self._in_file else _NOTHING
+        return self._template.encode([source(match, header) for source in self._sources])
+
+    def _elements(self, query: Query, ae_title: str) -> tuple[list[Slot], list[Source]]:
+        """What answers consist of, in the order of tags: the keys asked for, the unique keys down
+        to the query's level, and what says where the answer is from."""
+        elements: dict[int, tuple[Slot, Source | None]] = {}
+        for key in query.returned:
+            elements[key.tag] = self._element(key)
+        for level in query.model.levels:
+            if level <= query.level:
+                slot = _slot(level.unique_key)
+                elements[slot.tag] = slot, _column(level.unique_key)
         # Asked for or not: where there is no media file-set, it must be there (PS3.4 C.4.1.1.3.2).
-        answer.add(text_element(_RETRIEVE_AE_TITLE, (self._ae_title,)))
-        answer.add(text_element(_LEVEL, (self._query.level.word,)))
-        terms = best_character_set(texts_in(answer), self._query.character_set)
-        if terms:
-            answer.add(text_element(_CHARACTER_SET, terms))
-        return answer
+        for slot in (_slot(_RETRIEVE_AE_TITLE, ae_title), _slot(_LEVEL, query.level.word)):
+            elements[slot.tag] = slot, None
+        ordered = [elements[tag] for tag in sorted(elements)]
+        return [slot for slot, _ in ordered], [source for _, source in ordered if source]
+
+    def _element(self, key: Key) -> tuple[Slot, Source]:
+        """The key's attribute, as a match has it."""
+        if key.keyword in _COMPUTED:
+            return _slot(key.keyword), _computed(key.keyword)
+        if key.keyword in COLUMNS[key.level]:
+            return _slot(key.keyword), _column(key.keyword)
+        source = _in_header(key) if key in self._in_file else self._in_others(key)
+        return Slot(key.tag, key.vr), source
 
     def _header(self, match: Match) -> Dataset:
         """What is asked for and in no column. A file that cannot be read has none of it: the match
         is one all the same."""
-        if not self._in_file or match.stored is None:
-            return Dataset()
-        return self._files.read(match.stored, self._in_file)
+        return self._files.read(match.stored, self._in_file) if match.stored else _NOTHING
 
-    def _element(self, match: Match, key: Key, header: Dataset) -> DataElement:
-        """The key's attribute as this match has it."""
-        if key.keyword in _COMPUTED:
-            return text_element(key.keyword, match.computed.get(key.keyword, ()))
-        if key.keyword in match.values:
-            return text_element(key.keyword, _split(match.values[key.keyword]))
-        if key.tag in header:
-            return _narrowed(header[key.tag], key)
+    def _in_others(self, key: Key) -> Source:
+        """An attribute that is kept as DICOM JSON."""
         name = f"{key.tag:08X}"
-        attribute = self._attributes(match, key.level).get(name)
-        if attribute is None:
-            return _empty(key)
-        return _narrowed(dataset_from_json({name: attribute})[key.tag], key)
+
+        def source(match: Match, _header: Dataset) -> Given:
+            attribute = self._attributes(match, key.level).get(name)
+            if attribute is None:
+                return ""
+            return _narrowed(dataset_from_json({name: attribute})[key.tag], key)
+
+        return source
 
     def _attributes(self, match: Match, level: Level) -> Attributes:
         text = match.others.get(level, "")
@@ -149,12 +169,21 @@ class _Answers:
         return attributes
 
 
-def _split(text: str) -> list[str]:
-    return text.split("\\") if text else []
+def _slot(keyword: str, text: str | None = None) -> Slot:
+    tag = dictionary.tag_of(keyword)
+    return Slot(tag, dictionary.vr_of(tag), text)
 
 
-def _empty(key: Key) -> DataElement:
-    return element_of(key.tag, key.vr, ())
+def _column(keyword: str) -> Source:
+    return lambda match, _header: match.values[keyword]
+
+
+def _computed(keyword: str) -> Source:
+    return lambda match, _header: "\\".join(match.computed.get(keyword, ()))
+
+
+def _in_header(key: Key) -> Source:
+    return lambda _match, header: _narrowed(header[key.tag], key) if key.tag in header else ""
 
 
 def _narrowed(element: DataElement, key: Key) -> DataElement:
@@ -165,7 +194,11 @@ def _narrowed(element: DataElement, key: Key) -> DataElement:
     for item in element.value or ():
         narrowed = Dataset()
         for inner in key.items:
-            narrowed.add(_narrowed(item[inner.tag], inner) if inner.tag in item else _empty(inner))
+            narrowed.add(
+                _narrowed(item[inner.tag], inner)
+                if inner.tag in item
+                else element_of(inner.tag, inner.vr, ())
+            )
         items.append(narrowed)
     return element_of(key.tag, "SQ", items)
 

@@ -30,6 +30,8 @@ def command(
 ) -> None:
     """List what the node itself has."""
     from pacsnode.cli.columns import RETURNED, columns
+    from pacsnode.dicom.elements import EXPLICIT_VR_LITTLE_ENDIAN
+    from pacsnode.dicom.encode import decode_dataset
     from pacsnode.node.build import build_archive
 
     if ((flagged or conflicts) and keys) or (flagged and conflicts):
@@ -50,7 +52,12 @@ def command(
         query = options.local_query(level_name, [*keys, *RETURNED[level]])
         for key in query.ignored:
             complain(f"{key.keyword or hex(key.tag)} was not matched: it is not of this level")
-        _show(archive.find(query), columns(level, options.tags_of(level_name, keys)), form)
+        answers = (
+            decode_dataset(answer, EXPLICIT_VR_LITTLE_ENDIAN)
+            for page in archive.find(query, EXPLICIT_VR_LITTLE_ENDIAN)
+            for answer in page
+        )
+        _show(answers, columns(level, options.tags_of(level_name, keys)), form)
 
 
 def _show(datasets: "Iterable[Dataset]", tags: list[int], form: str) -> None:

@@ -3,7 +3,7 @@ Values are plain texts, numbers and bytes rather than pydicom's value classes, w
 
 import struct
 import zlib
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -47,7 +47,7 @@ from pacsnode.errors import UnreadableDataset
 
 _PIXEL_DATA = 0x7FE00000
 _MAX_DEPTH = 16
-_MAX_SHORT = 0xFFFE
+LONGEST_SHORT = 0xFFFE  # bytes of a value whose length field has 16 bits
 
 
 def element_of(tag: int, vr: str, values: Sequence[Any]) -> DataElement:
@@ -57,11 +57,16 @@ def element_of(tag: int, vr: str, values: Sequence[Any]) -> DataElement:
     if vr in BINARY_VRS:
         return DataElement(tag, vr, values[0] if values else b"", already_converted=True)
     if vr in NUMBER_FORMATS:
-        values = [number for number in map(_number, values) if number is not None]
+        values = numbers_of(values)
     value = list(values) if len(values) > 1 else values[0] if values else None
     if value is None and vr not in NUMBER_FORMATS:
         value = ""
     return DataElement(tag, vr, value, already_converted=True)
+
+
+def numbers_of(values: Iterable[Any]) -> list[int | float]:
+    """The values, those that are text too, as numbers; what is none is left out."""
+    return [number for number in map(_number, values) if number is not None]
 
 
 def _number(value: Any) -> int | float | None:
@@ -148,26 +153,27 @@ def _dataset(elements: Sequence[Element], otherwise: CharacterSet, depth: int = 
 def encode_dataset(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
     """The dataset in a transfer syntax without compressed pixel data. Its own Specific Character
     Set is kept where that holds its text; otherwise it is Unicode's."""
-    form = EXPLICIT_LITTLE
-    if transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN:
-        form = IMPLICIT_LITTLE
-    elif transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN:
-        form = EXPLICIT_BIG
-    encoded = _encoded(dataset, form)
-    if not is_deflated(transfer_syntax_uid):
-        return encoded
-    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    deflated = deflater.compress(encoded) + deflater.flush()
-    return deflated + b"\0" * (len(deflated) % 2)
-
-
-def _encoded(dataset: Dataset, form: Form) -> bytes:
     declared = declared_terms(dataset)
     terms = best_character_set(texts_in(dataset), declared) or declared
     labelled = [element for element in dataset if element.tag != SPECIFIC_CHARACTER_SET]
     if terms:
         labelled.append(element_of(SPECIFIC_CHARACTER_SET, "CS", terms))
-    return _encoded_elements(labelled, form, character_set(terms))
+    encoded = encode_elements(labelled, form_of(transfer_syntax_uid), character_set(terms))
+    return deflated(encoded) if is_deflated(transfer_syntax_uid) else encoded
+
+
+def form_of(transfer_syntax_uid: str) -> Form:
+    """How elements are written in it. Compressed ones are Explicit VR Little Endian."""
+    if transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN:
+        return IMPLICIT_LITTLE
+    return EXPLICIT_BIG if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else EXPLICIT_LITTLE
+
+
+def deflated(encoded: bytes) -> bytes:
+    """A dataset as a deflated transfer syntax wraps it (PS3.5 A.5)."""
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    data = deflater.compress(encoded) + deflater.flush()
+    return data + b"\0" * (len(data) % 2)
 
 
 def declared_terms(dataset: Dataset) -> tuple[str, ...]:
@@ -176,9 +182,9 @@ def declared_terms(dataset: Dataset) -> tuple[str, ...]:
     return tuple(str(term) for term in plain_values(element)) if element is not None else ()
 
 
-def texts_in(dataset: Dataset) -> Iterator[str]:
+def texts_in(elements: Iterable[DataElement]) -> Iterator[str]:
     """All values that are text, also those in sequences."""
-    for element in dataset:
+    for element in elements:
         if element.VR == "SQ":
             for item in element.value or ():
                 yield from texts_in(item)
@@ -186,9 +192,9 @@ def texts_in(dataset: Dataset) -> Iterator[str]:
             yield from (value for value in plain_values(element) if isinstance(value, str))
 
 
-def _encoded_elements(
-    elements: Sequence[DataElement], form: Form, characters: CharacterSet
-) -> bytes:
+def encode_elements(elements: Iterable[DataElement], form: Form, characters: CharacterSet) -> bytes:
+    """Elements in the order of their tags, without those that say how others are written. Raises
+    UnicodeEncodeError for a text that the character set cannot hold."""
     encoded: list[bytes] = []
     for element in sorted(elements, key=lambda element: int(element.tag)):
         if element.tag & 0xFFFF == 0:  # group lengths are retired (PS3.5 7.2)
@@ -197,32 +203,34 @@ def _encoded_elements(
         if vr == "SQ":
             value = b"".join(_item(item, form, characters) for item in element.value or ())
         else:
-            value = _value(vr, plain_values(element), form, characters)
-        encoded += (_header(int(element.tag), vr, len(value), form), value)
+            value = encode_value(vr, plain_values(element), form, characters)
+        encoded += (header(int(element.tag), vr, len(value), form), value)
     return b"".join(encoded)
 
 
 def _item(item: Dataset, form: Form, characters: CharacterSet) -> bytes:
-    inner = [element for element in item if element.tag != SPECIFIC_CHARACTER_SET]
-    content = _encoded_elements(inner, form, characters)
+    inner = (element for element in item if element.tag != SPECIFIC_CHARACTER_SET)
+    content = encode_elements(inner, form, characters)
     order = "<" if form.is_little else ">"
     return struct.pack(order + "HHL", 0xFFFE, 0xE000, len(content)) + content
 
 
-def _header(tag: int, vr: str, length: int, form: Form) -> bytes:
+def header(tag: int, vr: str, length: int, form: Form) -> bytes:
+    """What stands before an element's value: tag, VR where the form has it, length."""
     order = "<" if form.is_little else ">"
     group, number = tag >> 16, tag & 0xFFFF
     if not form.is_explicit:
         return struct.pack(order + "HHL", group, number, length)
     code = vr.encode()
-    if code not in LONG_VRS and length > _MAX_SHORT:
+    if code not in LONG_VRS and length > LONGEST_SHORT:
         code = b"UN"  # PS3.5 6.2.2: the way to write a value that its VR's length field cannot say
     if code in LONG_VRS:
         return struct.pack(order + "HH2sHL", group, number, code, 0, length)
     return struct.pack(order + "HH2sH", group, number, code, length)
 
 
-def _value(vr: str, values: Sequence[Value], form: Form, characters: CharacterSet) -> bytes:
+def encode_value(vr: str, values: Sequence[Value], form: Form, characters: CharacterSet) -> bytes:
+    """The value field of an element that is no sequence, padded. Raises UnicodeEncodeError."""
     order = "<" if form.is_little else ">"
     if vr in NUMBER_FORMATS:
         return b"".join(_packed(order + NUMBER_FORMATS[vr], value) for value in values)
@@ -233,8 +241,12 @@ def _value(vr: str, values: Sequence[Value], form: Form, characters: CharacterSe
         value if isinstance(value, bytes) else characters.encode(str(value), vr) for value in values
     ]
     joined = b"\\".join(parts)
-    padding = b"\0" if vr == "UI" or vr in BINARY_VRS else b" "
-    return joined + padding * (len(joined) % 2)
+    return joined + padding_of(vr) * (len(joined) % 2)
+
+
+def padding_of(vr: str) -> bytes:
+    """What makes a value field of a text VR, or one of bytes, even (PS3.5 6.2)."""
+    return b"\0" if vr == "UI" or vr in BINARY_VRS else b" "
 
 
 def _packed(format_: str, value: Value) -> bytes:

@@ -135,12 +135,14 @@ class Counters:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One response. `comment` is cut to 64 ASCII characters on the wire; `identifier` is encoded
-    in the transfer syntax of the request's presentation context."""
+    in the transfer syntax of the request's presentation context. `more`: the next answer is at
+    hand already, so that this one may be held back to leave together with it."""
 
     status: int
     comment: str = ""
     identifier: bytes | None = None
     counters: Counters | None = None
+    more: bool = False
 
 
 class Sink(Protocol):

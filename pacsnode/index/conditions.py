@@ -46,7 +46,7 @@ class Conditions:
             self._others[row].append(key)
 
     def kept(self, database: Database, level: Level, page: list[Row]) -> list[Row]:
-        """Those rows of a page that meet the keys of `level`."""
+        """Those rows of a page that meet the keys of `level`, but for what only files can tell."""
         columns = self._columns[level]
         if level == Level.PATIENT and any(key.keyword in fold.ALIASED for key in columns):
             page = _with_aliases(database, page)
@@ -57,11 +57,17 @@ class Conditions:
         if level == Level.STUDY and self._modalities:
             page = self._with_modalities(database, page)
         others = self._others[level]
-        if not others:
+        if not others or level == Level.IMAGE:
             return page
-        if level == Level.IMAGE:
-            return [row for row in page if row.stored and self._match_file(row.stored, others)]
         return [row for row in page if all(_meets_json(row, key) for key in others)]
+
+    @property
+    def need_files(self) -> bool:
+        """Whether there are keys that only an instance's file can tell."""
+        return bool(self._others[Level.IMAGE])
+
+    def met_by_file(self, row: Row) -> bool:
+        return row.stored is not None and self._match_file(row.stored, self._others[Level.IMAGE])
 
     def _with_modalities(self, database: Database, page: list[Row]) -> list[Row]:
         with database.reading() as connection:

@@ -52,6 +52,16 @@ def _match(level: Level, row: Row, answer: dict[str, tuple[str, ...]]) -> Match:
 def _matching(database: Database, query: Query, match_file: MatchFile) -> Iterator[list[Row]]:
     """Pages of the rows that match, none of them empty."""
     conditions = Conditions(query, match_file)
+    for page in _by_rows(database, query, conditions):
+        if conditions.need_files:
+            # One by one: none waits for another's file.
+            yield from ([row] for row in page if conditions.met_by_file(row))
+        else:
+            yield page
+
+
+def _by_rows(database: Database, query: Query, conditions: Conditions) -> Iterator[list[Row]]:
+    """Pages of the rows that meet all conditions which are not their files', none empty."""
     begin, pages = candidates.begin(database, query)
     for page in pages:
         for level in Level:

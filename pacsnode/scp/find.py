@@ -31,7 +31,7 @@ def find(
     request: FindRequest, archive: "Archive", default_character_set: str | None = None
 ) -> Iterator[Answer]:
     """FF00 for each match (FF01 where a key had to be ignored), then 0000; FE00 where the caller
-    cancelled. Between two answers a C-CANCEL is looked for."""
+    cancelled, which is looked for before each page of answers."""
     try:
         yield from _answers(request, archive, default_character_set)
     except PacsnodeError as error:
@@ -41,8 +41,6 @@ def find(
 def _answers(
     request: FindRequest, archive: "Archive", default_character_set: str | None
 ) -> Iterator[Answer]:
-    from pacsnode.dicom.encode import encode_dataset
-
     transfer_syntax = request.context.transfer_syntax
     query = parse_query(
         request.identifier,
@@ -51,10 +49,13 @@ def _answers(
         default_character_set=default_character_set,
     )
     pending = status.PENDING_KEYS_IGNORED if query.ignored else status.PENDING
-    with closing(archive.find(query)) as datasets:
-        for dataset in datasets:
+    with closing(archive.find(query, transfer_syntax)) as pages:
+        for page in pages:
             if request.cancelled():
                 yield Answer(status.CANCELLED, "Cancelled by the caller")
                 return
-            yield Answer(pending, identifier=encode_dataset(dataset, transfer_syntax))
+            *first, last = page
+            for identifier in first:
+                yield Answer(pending, identifier=identifier, more=True)
+            yield Answer(pending, identifier=last)
     yield Answer(status.SUCCESS)

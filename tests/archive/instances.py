@@ -7,7 +7,10 @@ from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 
+from pydicom import Dataset
+
 from pacsnode.archive import Archive, Arrival, Finding, Outcome
+from pacsnode.dicom.encode import decode_dataset
 from pacsnode.dicom.instance import InstanceUIDs, StoredInstance
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Model, Query
@@ -102,3 +105,8 @@ def files(folder: Path) -> Iterator[str]:
         name = str(path.relative_to(folder))
         if path.is_file() and name not in (".changes", ".archive-id"):
             yield name
+
+
+def answers_to(archive: Archive, query: Query) -> list[Dataset]:
+    pages = archive.find(query, EXPLICIT)
+    return [decode_dataset(answer, EXPLICIT) for page in pages for answer in page]

@@ -12,7 +12,7 @@ from pacsnode.archive.folder import DataFolder
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Model, query_from_keys
 from pacsnode.errors import ArchiveMismatch, ConfigurationError, DataFolderLocked
-from tests.archive.instances import Sample, everything, faults, read, store
+from tests.archive.instances import Sample, answers_to, everything, faults, read, store
 
 
 def test_a_new_folder_is_made_with_one_id_in_index_and_tree(data_dir: Path) -> None:
@@ -186,4 +186,4 @@ def test_other_character_sets_are_assumed_from_now_on(
         archive.assume({"": name})
         archive.import_file(path)
     query = query_from_keys(Level.STUDY, Model.STUDY_ROOT, ["StudyDescription"])
-    assert [str(answer.StudyDescription) for answer in archive.find(query)] == ["Ф", "Ä"]
+    assert [str(answer.StudyDescription) for answer in answers_to(archive, query)] == ["Ф", "Ä"]

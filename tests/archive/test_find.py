@@ -9,10 +9,13 @@ from pydicom.sequence import Sequence as Items
 
 from pacsnode.archive import Archive, Arrival
 from pacsnode.dicom.encode import encode_dataset, text_element
+from pacsnode.dicom.instance import InstanceUIDs
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Model, Query, parse_query
 from pacsnode.errors import StorageError
+from pacsnode.storage import StoredFile
 from tests.archive.conftest import OpenArchive
+from tests.archive.instances import answers_to
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -61,7 +64,7 @@ def keywords(answer: Dataset) -> set[str]:
 
 
 def found(archive: Archive, level: str, model: Model = Model.STUDY_ROOT, **keys: object) -> Dataset:
-    (answer,) = archive.find(asked(level, model, **keys))
+    (answer,) = answers_to(archive, asked(level, model, **keys))
     return answer
 
 
@@ -128,7 +131,7 @@ def test_computed_keys_and_where_to_retrieve_from(archive: Archive) -> None:
 def test_attributes_in_no_column_are_answered_from_the_row_and_matched(archive: Archive) -> None:
     store(archive, dataset(PatientAge="034Y", OperatorsName="SMITH"))
     assert found(archive, "STUDY", PatientAge="034Y").PatientAge == "034Y"
-    assert not list(archive.find(asked("STUDY", PatientAge="035Y")))
+    assert not answers_to(archive, asked("STUDY", PatientAge="035Y"))
     assert found(archive, "SERIES", StudyInstanceUID="1.2.3", OperatorsName="smith")
 
 
@@ -138,7 +141,7 @@ def test_image_attributes_in_no_column_are_answered_and_matched_from_the_file(
     store(archive, dataset(1, ImageType=["ORIGINAL", "PRIMARY"], KVP="120.0"))
     store(archive, dataset(2, ImageType=["DERIVED", "PRIMARY"], KVP="80"))
     study = {"StudyInstanceUID": "1.2.3"}
-    answers = list(archive.find(asked("IMAGE", ImageType="", **study)))
+    answers = answers_to(archive, asked("IMAGE", ImageType="", **study))
     assert [list(answer.ImageType) for answer in answers] == [
         ["ORIGINAL", "PRIMARY"],
         ["DERIVED", "PRIMARY"],
@@ -147,6 +150,31 @@ def test_image_attributes_in_no_column_are_answered_and_matched_from_the_file(
     assert found(archive, "IMAGE", KVP="120", **study).SOPInstanceUID == "1.2.3.1.1"
     selected = archive.select(asked("IMAGE", ImageType="DERIVED", **study))
     assert [stored.uids.sop_instance_uid for stored in selected] == ["1.2.3.1.2"]
+
+
+def test_answers_wait_for_no_file_but_their_own(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        store(archive, dataset(number, ImageType=["ORIGINAL"]))
+    opened: list[InstanceUIDs] = []
+    open_stored = archive._storage.open
+
+    def record(uids: InstanceUIDs) -> StoredFile:
+        opened.append(uids)
+        return open_stored(uids)
+
+    monkeypatch.setattr(archive._storage, "open", record)
+    study = {"StudyInstanceUID": "1.2.3"}
+    pages = archive.find(asked("IMAGE", InstanceNumber="", **study), EXPLICIT)
+    assert [len(page) for page in pages] == [3]
+    assert not opened
+    for keys in ({"ImageType": ""}, {"ImageType": "ORIG*"}):
+        pages = archive.find(asked("IMAGE", **keys, **study), EXPLICIT)
+        opened.clear()
+        assert len(next(pages)) == 1
+        assert len({uids.sop_instance_uid for uids in opened}) == 1
+        assert [len(page) for page in pages] == [1, 1]
 
 
 def test_text_in_files_that_declare_no_character_set_is_read_as_its_senders(
@@ -158,7 +186,7 @@ def test_text_in_files_that_declare_no_character_set_is_read_as_its_senders(
     place = {"StudyInstanceUID": "1.2.3"}
     assert found(archive, "IMAGE", ImageComments="", **place).ImageComments == "Люкс"
     assert found(archive, "IMAGE", ImageComments="Лю*", **place)
-    assert not list(archive.find(asked("IMAGE", ImageComments="xx*", **place)))
+    assert not answers_to(archive, asked("IMAGE", ImageComments="xx*", **place))
 
 
 def test_a_file_that_cannot_be_read_for_now_is_a_failure_of_the_storage(
@@ -184,7 +212,7 @@ def test_a_lost_file_is_answered_without_what_only_it_knows(
         answer = found(archive, "IMAGE", ImageType="", StudyInstanceUID="1.2.3")
     assert not answer.ImageType
     assert stored.uids.sop_instance_uid in caplog.text
-    assert not list(archive.find(asked("IMAGE", ImageType="X", StudyInstanceUID="1.2.3")))
+    assert not answers_to(archive, asked("IMAGE", ImageType="X", StudyInstanceUID="1.2.3"))
 
 
 def request(step: str, procedure: str) -> Dataset:
@@ -200,7 +228,7 @@ def test_request_attributes_match_within_one_item_and_are_answered(archive: Arch
 
     def search(step: str, procedure: str) -> list[Dataset]:
         wanted = Items([request(step, procedure)])
-        return list(archive.find(asked("SERIES", RequestAttributesSequence=wanted)))
+        return answers_to(archive, asked("SERIES", RequestAttributesSequence=wanted))
 
     assert search("S1", "R2") == []
     (answer,) = search("S2", "R*")
@@ -217,12 +245,12 @@ def test_all_that_a_request_says_is_answered_and_matched(archive: Archive) -> No
     wanted = request("S1", "")
     wanted.AccessionNumber, wanted.ScheduledProcedureStepDescription = "OTHER", ""
     query = asked("SERIES", AccessionNumber="A1", RequestAttributesSequence=Items([wanted]))
-    (answer,) = archive.find(query)
+    (answer,) = answers_to(archive, query)
     (answered,) = answer.RequestAttributesSequence
     assert answered.ScheduledProcedureStepDescription == "CHEST"
     assert answered.RequestedProcedureID == "R1"
     wanted.AccessionNumber = "A1"
-    assert not list(archive.find(asked("SERIES", RequestAttributesSequence=Items([wanted]))))
+    assert not answers_to(archive, asked("SERIES", RequestAttributesSequence=Items([wanted])))
 
 
 def test_of_a_sequence_the_items_have_what_was_asked_for(archive: Archive) -> None:
@@ -236,7 +264,7 @@ def test_of_a_sequence_the_items_have_what_was_asked_for(archive: Archive) -> No
     assert keywords(item) == {"CodeValue", "CodeMeaning"}
     assert item.CodeMeaning == "Brain"
     wanted.CodeValue = "T-XXXX"
-    assert not list(archive.find(asked("STUDY", ProcedureCodeSequence=Items([wanted]))))
+    assert not answers_to(archive, asked("STUDY", ProcedureCodeSequence=Items([wanted])))
 
 
 @pytest.mark.parametrize(
@@ -262,7 +290,7 @@ def test_keys_of_lower_levels_are_not_answered_with_anything(archive: Archive) -
     store(archive, dataset())
     query = asked("STUDY", SeriesInstanceUID="1.9.9", StudyInstanceUID="1.2.3")
     assert query.ignored
-    (answer,) = archive.find(query)
+    (answer,) = answers_to(archive, query)
     assert not answer.get("SeriesInstanceUID")
 
 
@@ -278,5 +306,5 @@ def test_a_patient_is_answered_at_its_own_level(archive: Archive) -> None:
         PatientName="",
     )
     assert query.level == Level.PATIENT
-    answers = [(a.PatientName, a.NumberOfPatientRelatedStudies) for a in archive.find(query)]
+    answers = [(a.PatientName, a.NumberOfPatientRelatedStudies) for a in answers_to(archive, query)]
     assert answers == [("DOE^JANE", "2"), ("ROE", "1")]

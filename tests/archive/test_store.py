@@ -13,7 +13,17 @@ from pydicom import dcmread
 from pacsnode.archive import Archive, Kind, Outcome
 from pacsnode.dicom import part10
 from pacsnode.errors import MismatchedUID, OutOfSpace, UnreadableDataset, UnusableUID
-from tests.archive.instances import CT, EXPLICIT, Sample, everything, faults, files, read, store
+from tests.archive.instances import (
+    CT,
+    EXPLICIT,
+    Sample,
+    answers_to,
+    everything,
+    faults,
+    files,
+    read,
+    store,
+)
 
 
 def nothing_left(archive: Archive, data_dir: Path) -> None:
@@ -69,6 +79,7 @@ def test_a_cut_transfer_leaves_nothing_behind(
 ) -> None:
     receipt = archive.begin(sample.arrival)
     receipt.write(memoryview(sample.dataset[:50]))
+    receipt.write(memoryview(bytes(100_000)))
     assert len(list(files(data_dir / "instances"))) == 1
     receipt.discard()
     receipt.discard()
@@ -201,7 +212,7 @@ def test_a_character_set_is_assumed_by_source(
 
     key = Key(0x00081030, "StudyDescription", "LO", Level.STUDY)
     query = Query(Level.STUDY, Model.STUDY_ROOT, (), (key,))
-    (answer,) = archive.find(query)
+    (answer,) = answers_to(archive, query)
     assert answer.StudyDescription == "\xc4\xd6".encode("latin-1").decode("iso8859-5")
 
 

@@ -8,7 +8,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 
 from pacsnode import index as index_room
@@ -16,7 +17,7 @@ from pacsnode.archive.find import Files, find
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Query
 from pacsnode.index import Index
-from tests.index.instances import CT, MR, key, make, query
+from tests.index.instances import CT, EXPLICIT, MR, key, make, query
 
 STUDIES = 2_000
 SERIES = 5
@@ -134,8 +135,8 @@ def report(path: Path) -> None:
     files = Files(None, {})  # none is asked for
     print(f"{'':30} {'first':>8} {'last':>10} {'answers':>8}")
     for title, each in QUERIES.items():
-        answers = lambda each=each: find(files, index, each, ae_title="PACSNODE")  # noqa: E731
-        first, last, count = timed(answers)
+        pages = partial(find, files, index, each, EXPLICIT, ae_title="PACSNODE")
+        first, last, count = timed(lambda pages=pages: chain.from_iterable(pages()))
         print(f"{title:30} {first:6.1f}ms {last:8.1f}ms {count:8}")
     first, last, count = timed(lambda: index.select(QUERIES["all studies, counted"]))
     print(f"{'all instances to retrieve':30} {first:6.1f}ms {last:8.1f}ms {count:8}")

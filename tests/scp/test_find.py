@@ -25,24 +25,30 @@ PATIENT_STUDY_FIND = "1.2.840.10008.5.1.4.1.2.3.1"
 
 @dataclass
 class Archive:
-    """Answers every query with `count` datasets, then raises `error`."""
+    """Answers every query with `count` datasets in pages of `size`, then raises `error`."""
 
     count: int = 3
     error: PacsnodeError | None = None
+    size: int = 1
     queries: list[Query] = field(default_factory=list)
     closed: bool = False
 
-    def find(self, query: Query) -> Generator[Dataset, None, None]:
+    def find(self, query: Query, transfer_syntax: str) -> Generator[list[bytes], None, None]:
         self.queries.append(query)
+        answers = [answer(number, transfer_syntax) for number in range(self.count)]
         try:
-            for number in range(self.count):
-                ds = Dataset()
-                ds.StudyInstanceUID = f"1.2.{number}"
-                yield ds
+            for start in range(0, self.count, self.size):
+                yield answers[start : start + self.size]
             if self.error is not None:
                 raise self.error
         finally:
             self.closed = True
+
+
+def answer(number: int, transfer_syntax: str) -> bytes:
+    ds = Dataset()
+    ds.StudyInstanceUID = f"1.2.{number}"
+    return encode_dataset(ds, transfer_syntax)
 
 
 def request(
@@ -85,9 +91,8 @@ def test_no_match_is_success_alone() -> None:
 
 
 def test_answers_are_in_the_transfer_syntax_of_the_context() -> None:
-    answer = next(iter(find(request(transfer_syntax=IMPLICIT), Archive())))
-    assert decode_dataset(answer.identifier or b"", IMPLICIT).StudyInstanceUID == "1.2.0"
-    assert b"UI" not in (answer.identifier or b"")
+    first = next(iter(find(request(transfer_syntax=IMPLICIT), Archive())))
+    assert first.identifier == answer(0, IMPLICIT) != answer(0, EXPLICIT)
 
 
 def test_all_answers_say_that_a_key_of_a_lower_level_was_ignored() -> None:
@@ -151,6 +156,20 @@ def test_a_cancel_ends_between_two_answers() -> None:
     requester.cancel_when = lambda: True
     assert statuses(list(answers)) == ["FE00"]
     assert archive.closed
+
+
+def test_all_answers_of_a_page_but_its_last_may_wait_for_the_next() -> None:
+    answers = list(find(request(), Archive(count=5, size=2)))
+    assert [answer.more for answer in answers] == [True, False, True, False, False, False]
+    assert statuses(answers) == ["FF00"] * 5 + ["0000"]
+
+
+def test_a_cancel_is_looked_for_once_a_page() -> None:
+    requester = Requester()
+    looks = iter((False, False, True))
+    requester.cancel_when = lambda: next(looks)
+    answers = list(find(request(requester=requester), Archive(count=1000, size=100)))
+    assert statuses(answers) == ["FF00"] * 200 + ["FE00"]
 
 
 def test_a_peer_that_is_gone_ends_the_query() -> None:
