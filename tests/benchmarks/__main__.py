@@ -48,7 +48,8 @@ def main() -> int:
         print("interrupted", file=sys.stderr)
     print("\n".join(report.table(outcomes, quick=options.quick)))
     if arguments.json:
-        arguments.json.write_text(json.dumps(report.as_json(outcomes), indent=1), "utf-8")
+        trials_as_json = report.as_json(outcomes, quick=options.quick)
+        arguments.json.write_text(json.dumps(trials_as_json, indent=1), "utf-8")
     return 1 if any(outcome.fault for outcome in outcomes) else 0
 
 

@@ -109,6 +109,10 @@ class Association:
         if kind != wire.RELEASE_RP:
             raise Fault(f"a PDU of type {kind} instead of the release's")
 
+    def abort(self) -> None:
+        self._socket.sendall(wire.ABORT)
+        self._close()
+
     def echo(self) -> None:
         self._send(self._contexts[wire.VERIFICATION], wire.echo_request(self._next_id()))
         self._expect_success("C-ECHO")

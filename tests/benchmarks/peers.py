@@ -99,7 +99,7 @@ class Peer(ABC):
                 self.wait_until_ready(process, port)
             except Fault as fault:
                 log = (folder / "log").read_text("utf-8", "replace").strip()
-                raise Fault(f"{fault}: {log[-500:]}") from fault
+                raise Fault(f"{fault}: {log.splitlines()[-1] if log else 'no log'}") from fault
             seconds = time.perf_counter() - begun
             yield Node(
                 ae_title=self.ae_title,

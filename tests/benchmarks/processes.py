@@ -170,14 +170,21 @@ def _stat(pid: int) -> list[str]:
 
 def pss_of_tree(pid: int) -> int:
     """Bytes: each page divided by those who share it."""
-    total = 0
-    for each in tree(pid):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            rollup = Path(f"/proc/{each}/smaps_rollup").read_text("utf-8")
-            total += sum(
-                int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")
-            )
-    return total * 1024
+    return sum(_kilobytes(each, "smaps_rollup", "Pss:") for each in tree(pid)) * 1024
+
+
+def high_water_of_tree(pid: int) -> int:
+    """Bytes: the most that each process has had resident."""
+    return sum(_kilobytes(each, "status", "VmHWM:") for each in tree(pid)) * 1024
+
+
+def _kilobytes(pid: int, file: str, name: str) -> int:
+    """A line of a file in /proc/PID; nothing where that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/{file}").read_text("utf-8").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
 
 
 @contextmanager

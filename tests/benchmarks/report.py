@@ -1,5 +1,6 @@
 """What comes out: a table of medians, spread and ratios, and the figures as JSON."""
 
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -81,17 +82,18 @@ def compared_with(peer: str, by_peer: dict[str, Series]) -> str:
 
 
 def ratio(metric: Metric, ours: Series, theirs: Series) -> float:
-    """How many times as good our median is; infinite where theirs, or ours, is nothing."""
+    """How many times as good our median is; infinite where the other is nothing."""
     better, worse = ours.median, theirs.median
     if not metric.more_is_better:
         better, worse = worse, better
-    return better / worse if worse else float("inf")
+    return better / worse if worse else math.inf
 
 
 def _ratio(metric: Metric, goal: float | None, times: float) -> tuple[str, str, str]:
+    shown = f"{_number(times)} ×" if math.isfinite(times) else ""
     if goal is None:
-        return f"{_number(times)} ×", "", ""
-    return f"{_number(times)} ×", f"{goal:g} ×", _verdict(times >= goal)
+        return shown, "", ""
+    return shown, f"{goal:g} ×", _verdict(times >= goal)
 
 
 def _limit(metric: Metric, limit: float, figure: float) -> tuple[str, str, str]:
@@ -119,12 +121,13 @@ def _line(cells: Sequence[str]) -> str:
     ).rstrip()
 
 
-def as_json(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
+def as_json(outcomes: Sequence[Outcome], *, quick: bool) -> list[dict[str, object]]:
     """Each trial, in the order they ran."""
     return [
         {
             "workload": outcome.workload.name,
             "setting": outcome.workload.setting,
+            "sizes": dict(outcome.workload.sizes_of(quick=quick)),
             "peer": outcome.peer,
             "figures": dict(outcome.measurement.figures) if outcome.measurement else None,
             "cpu_seconds": outcome.measurement.cpu if outcome.measurement else None,

@@ -7,7 +7,7 @@ from pydicom import Dataset
 from tests.benchmarks import data, dcmtk, wire
 from tests.benchmarks.association import Association
 from tests.benchmarks.errors import Loss
-from tests.benchmarks.measurement import Measurement, load
+from tests.benchmarks.measurement import Measurement, load, warm
 from tests.benchmarks.peers import DESTINATION, Node
 from tests.benchmarks.processes import measured
 
@@ -18,15 +18,16 @@ def by_move(node: Node, folder: Path, *, count: int) -> Measurement:
     """To storescp; from the request to its last response."""
     instances = data.ct(count)
     load(node, instances)
-    identifier = _of_study(instances[0].study_instance_uid)
+    first, *_ = warm(node)
     with (
         dcmtk.destination(node),
         Association(
             node.port, node.ae_title, [wire.STUDY_ROOT_MOVE], nodelay=node.nodelay
         ) as association,
-        measured(node.pid) as watch,
     ):
-        moved = association.move(identifier, DESTINATION)
+        association.move(_of(first), DESTINATION)
+        with measured(node.pid) as watch:
+            moved = association.move(_of(instances[0]), DESTINATION)
     return _measurement(moved, watch.seconds, watch.cpu, instances)
 
 
@@ -34,15 +35,18 @@ def by_get(node: Node, folder: Path, *, count: int) -> Measurement:
     """By getscu, from its start to its end."""
     instances = data.ct(count)
     load(node, instances)
+    first, *_ = warm(node)
+    dcmtk.get(node, first.study_instance_uid)
     with measured(node.pid) as watch:
         got = dcmtk.get(node, instances[0].study_instance_uid)
     return _measurement(got, watch.seconds, watch.cpu, instances)
 
 
-def _of_study(uid: str) -> bytes:
+def _of(instance: data.Instance) -> bytes:
+    """An identifier of its study."""
     ds = Dataset()
     ds.QueryRetrieveLevel = "STUDY"
-    ds.StudyInstanceUID = uid
+    ds.StudyInstanceUID = instance.study_instance_uid
     return data.encoded(ds)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.benchmarks import association, data, dcmtk, wire
 from tests.benchmarks.data import Instance
-from tests.benchmarks.measurement import Measurement, load
+from tests.benchmarks.measurement import Measurement, warm
 from tests.benchmarks.peers import Node
 from tests.benchmarks.processes import measured, workers
 
@@ -24,7 +24,7 @@ def by_storescu(
     """`count` instances by each of `associations` storescu, a study each."""
     batches = [make(count) for _ in range(associations)]
     folders = [data.write_all(batch, folder / f"{number}") for number, batch in enumerate(batches)]
-    first = _first(node)
+    first = warm(node, associations)
     with measured(node.pid) as watch:
         dcmtk.store(node, folders)
     stored = [instance for batch in batches for instance in batch]
@@ -35,19 +35,12 @@ def one_association_each(node: Node, folder: Path, *, count: int, clients: int) 
     """`clients` processes, which open an association for each of their `count` instances. The
     bytes are made in advance: what starts a storescu would outweigh all else."""
     batches = [data.small(count) for _ in range(clients)]
-    first = _first(node)
+    first = warm(node, clients)
     jobs = [partial(_converse, node, _conversations(node, batch)) for batch in batches]
     with workers(jobs) as go, measured(node.pid) as watch:
         go()
     stored = [instance for batch in batches for instance in batch]
     return Measurement({RATE: len(stored) / watch.seconds}, watch.cpu, [*first, *stored])
-
-
-def _first(node: Node) -> list[Instance]:
-    """What a server loads with its first instance is not measured."""
-    first = data.small(1)
-    load(node, first)
-    return first
 
 
 Conversation = Sequence[Sequence[bytes]]

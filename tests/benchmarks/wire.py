@@ -16,6 +16,7 @@ IMPLEMENTATION_CLASS_UID = "1.2.826.0.1.3680043.10.99.1"
 
 ASSOCIATE_AC, P_DATA, RELEASE_RP = 2, 4, 6
 RELEASE_RQ = bytes((5, 0, 0, 0, 0, 4, 0, 0, 0, 0))
+ABORT = bytes((7, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 
 PDU_HEAD = struct.Struct(">BxL")
 PDV_HEAD = struct.Struct(">LBB")

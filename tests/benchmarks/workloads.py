@@ -154,6 +154,7 @@ WORKLOADS = (
         (
             Metric(footprint.AFTER_START, "MB", limit=150),
             Metric(footprint.MORE, "MB", limit=100),
+            Metric(footprint.RESIDENT, "MB"),
         ),
         footprint.by_huge_object, {"frames": 20}, {"frames": 8}, workers=2,
     ),
