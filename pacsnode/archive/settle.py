@@ -13,6 +13,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 
+from pacsnode.dicom.elements import Source
 from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance, read_instance
 from pacsnode.errors import DicomError, InstanceDamaged, InstanceMissing
 from pacsnode.index import Index
@@ -27,9 +28,12 @@ CharacterSets = Mapping[str, str]
 
 def header_of(opened: StoredFile, character_sets: CharacterSets) -> Instance:
     """The header of a stored file. Raises UnreadableDataset."""
-    stored = opened.stored
+    return _header(opened.file, opened.stored, character_sets)
+
+
+def _header(file: Source, stored: StoredInstance, character_sets: CharacterSets) -> Instance:
     return read_instance(
-        opened.file,
+        file,
         stored.transfer_syntax_uid,
         character_sets.get(stored.source_ae_title),
         stored.sop_class_uid,
@@ -108,8 +112,7 @@ def _settle_leftover(
 ) -> None:
     incoming, stored = leftover
     try:
-        with closing(incoming.reader()) as file:
-            instance = header_of(StoredFile(file, stored), character_sets)
+        instance = _header(incoming.reader(), stored, character_sets)
     except DicomError as error:
         log.warning("%s was left incomplete: %s", stored.uids.sop_instance_uid, error)
         return

@@ -75,13 +75,12 @@ class Reception:
     ) -> Outcome:
         """See Receipt.finish."""
         with closing(incoming):
-            with closing(incoming.reader()) as file:
-                instance = read_instance(
-                    file,
-                    arrival.transfer_syntax_uid,
-                    default_character_set,
-                    arrival.sop_class_uid,
-                )
+            instance = read_instance(
+                incoming.reader(),
+                arrival.transfer_syntax_uid,
+                default_character_set,
+                arrival.sop_class_uid,
+            )
             _check_uids(instance, arrival)
             seal = incoming.seal()
             stored = StoredInstance(

@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Container, Iterator
 from io import BytesIO
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple, Protocol
 
 from pacsnode.errors import UnreadableDataset
 
@@ -66,11 +66,24 @@ class Element(NamedTuple):
 _Header = tuple[int, str, int, int]
 
 
+class Source(Protocol):
+    """What a dataset is read from: a file, or what stands in for one."""
+
+    def tell(self) -> int:
+        """The position of the next byte."""
+
+    def seek(self, position: int, /) -> object:
+        """Go to this one."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next `size` bytes, fewer at the end."""
+
+
 class Window:
     """Bytes of a file from its present position on, or of a deflated stream there, read in pieces
     as they are asked for. Positions count from there."""
 
-    def __init__(self, file: BinaryIO, is_deflated: bool = False) -> None:
+    def __init__(self, file: Source, is_deflated: bool = False) -> None:
         self._file = file
         self._base = file.tell()
         self._start = 0
@@ -130,7 +143,7 @@ def is_deflated(transfer_syntax_uid: str) -> bool:
     return transfer_syntax_uid in _DEFLATED
 
 
-def open_window(file: BinaryIO, transfer_syntax_uid: str) -> Window:
+def open_window(file: Source, transfer_syntax_uid: str) -> Window:
     """The dataset that begins at the file's present position, inflated where that is needed."""
     return Window(file, is_deflated(transfer_syntax_uid))
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from pacsnode.dicom.character_set import CharacterSet, character_set_of_text
 from pacsnode.dicom.dictionary import tag_of, vr_of
-from pacsnode.dicom.elements import Element, Form, Walker, Window, forms_of, open_window
+from pacsnode.dicom.elements import Element, Form, Source, Walker, Window, forms_of, open_window
 from pacsnode.dicom.json import dumps, elements_to_json
 from pacsnode.dicom.level import COLUMNS, OTHERS, Level
 from pacsnode.dicom.text import decode_uid
@@ -84,7 +84,7 @@ class _Content(NamedTuple):
 
 
 def read_instance(
-    file: BinaryIO, transfer_syntax_uid: str, default_character_set: str | None, sop_class_uid: str
+    file: Source, transfer_syntax_uid: str, default_character_set: str | None, sop_class_uid: str
 ) -> Instance:
     """Read the header of the dataset that begins at the file's present position.
     `default_character_set` is assumed, and `sop_class_uid` taken, where the dataset has none.

@@ -8,6 +8,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from blake3 import blake3
 
+from pacsnode.dicom.elements import Source
 from pacsnode.dicom.instance import InstanceUIDs, StoredInstance
 
 # One read of a file that is checked. Large enough for BLAKE3 to use its widest instructions.
@@ -45,8 +46,8 @@ class Incoming(Protocol):
     def write(self, fragment: memoryview) -> None:
         """Append dataset bytes. Raises OutOfSpace or StorageError."""
 
-    def reader(self) -> BinaryIO:
-        """The dataset's bytes so far, from the first one on: opened anew, positioned there."""
+    def reader(self) -> Source:
+        """The dataset's bytes so far, from the first one on, until the next `write`."""
 
     def seal(self) -> Seal:
         """Complete the file meta group and, if configured, bring all to stable storage. After a

@@ -45,7 +45,7 @@ class FileStorage(Storage):
     def __init__(self, root: str, conflicts: str, *, fsync: bool = True) -> None:
         self._root = os.path.abspath(root)
         self._conflicts = os.path.abspath(conflicts)
-        self._incoming = os.path.join(self._root, paths.INCOMING)
+        self._incoming = incoming.IncomingFolder(os.path.join(self._root, paths.INCOMING))
         self._changes = os.path.join(self._root, paths.CHANGES)
         self._fsync = fsync
         self._counter = count(1)
@@ -53,7 +53,7 @@ class FileStorage(Storage):
         self._prepare()
 
     def _prepare(self) -> None:
-        for folder in (self._root, self._conflicts, self._incoming):
+        for folder in (self._root, self._conflicts, self._incoming.path):
             with suppress(FileExistsError):
                 os.mkdir(folder, folders.FOLDER_MODE)
                 folders.sync_folder(os.path.dirname(folder))
@@ -72,7 +72,7 @@ class FileStorage(Storage):
             raise folders.storage_error(error, "reading the archive id") from error
 
     def claim(self, archive_id: str) -> None:
-        temporary = os.path.join(self._incoming, paths.ARCHIVE_ID)
+        temporary = os.path.join(self._incoming.path, paths.ARCHIVE_ID)
         with folders.step("writing the archive id"):
             descriptor = os.open(
                 temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, folders.FILE_MODE
@@ -93,14 +93,10 @@ class FileStorage(Storage):
     # New instances
 
     def begin(self, arrival: Arrival) -> Incoming:
-        with folders.step("beginning an instance"):
-            for _ in range(folders.ATTEMPTS):
-                name = f"{os.getpid()}-{next(self._counter)}"
-                path = os.path.join(self._incoming, name)
-                begun = incoming.begin(self._tree, self._root, path, arrival, self._fsync)
-                if begun is not None:
-                    return begun
-        raise StorageError(f"beginning an instance: no free name in {self._incoming}")
+        return self._new_incoming(part10.encode_meta(*arrival))
+
+    def _new_incoming(self, head: bytes) -> incoming.FileIncoming:
+        return incoming.FileIncoming(self._tree, self._incoming, head, fsync=self._fsync)
 
     def put(self, incoming: Incoming, uids: InstanceUIDs) -> None:
         source = _own(incoming)
@@ -261,11 +257,11 @@ class FileStorage(Storage):
 
     def leftovers(self) -> Iterator[Leftover]:
         with folders.step("sweeping the incoming folder"):
-            names = sorted(os.listdir(self._incoming))
+            names = sorted(os.listdir(self._incoming.path))
         for name in names:
             if name == paths.ARCHIVE_ID:
                 continue
-            path = os.path.join(self._incoming, name)
+            path = os.path.join(self._incoming.path, name)
             with folders.step("sweeping the incoming folder"):
                 descriptor = incoming.lock_leftover(path)
             if descriptor is None:
@@ -286,18 +282,17 @@ class FileStorage(Storage):
         except BaseException:
             os.close(descriptor)
             raise
-        found = incoming.FileIncoming(
-            self._tree, self._root, path, descriptor, dataset_offset, self._fsync
-        )
-        if opened is None or os.fstat(descriptor).st_nlink < 2:
+        found = self._new_incoming(b"")
+        stored = opened.stored if opened is not None else None
+        seal = Seal(stored.digest, stored.length, stored.received_at) if stored else None
+        found.resume(incoming.Named(path, descriptor), dataset_offset, seal)
+        if stored is None or os.fstat(descriptor).st_nlink < 2:
             found.close()
             return None
-        stored = opened.stored
-        found.resume(Seal(stored.digest, stored.length, stored.received_at))
         return Leftover(found, stored)
 
     def _path(self, uids: InstanceUIDs) -> str:
-        return os.path.join(self._root, paths.place(uids))
+        return self._tree.place(uids)
 
 
 def _own(item: Incoming) -> incoming.FileIncoming:

@@ -4,10 +4,13 @@ an OSError is called in this house."""
 import errno
 import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
+from types import TracebackType
 
+from pacsnode.dicom.instance import InstanceUIDs
 from pacsnode.errors import OutOfSpace, StorageError
+from pacsnode.storage import paths
 
 # Patients' data: nobody but the node's own user and group.
 FILE_MODE = 0o640
@@ -31,13 +34,24 @@ def storage_error(error: OSError, step: str) -> StorageError:
     return StorageError(text)
 
 
-@contextmanager
-def step(text: str) -> Iterator[None]:
-    """Translate what the operating system raises meanwhile."""
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(error, text) from error
+class step:  # noqa: N801  # a context manager, by its name a word of the caller's sentence
+    """Translates what the operating system raises meanwhile. A class, for there are many for each
+    instance, and a generator costs three times as much."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError):
+            raise storage_error(error, self._text) from error
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
@@ -63,6 +77,10 @@ class Tree:
         self._changes = changes
         self._fsync = fsync
         self._durable: tuple[int, set[str]] = (0, set())
+
+    def place(self, uids: InstanceUIDs) -> str:
+        """The path of an instance's place."""
+        return os.path.join(self._root, paths.place(uids))
 
     def make(self, folder: str) -> None:
         """Make a series' folder and its study's, if they are not there. The root itself is never

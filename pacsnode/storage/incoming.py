@@ -1,23 +1,50 @@
 """One instance on its way into the tree: a locked file in the incoming folder that takes bytes as
-they arrive, hashes them on the way and is completed before anybody may see it."""
+they arrive, hashes them on the way and is completed before anybody may see it.
+
+The first bytes stay in memory: the header is read from there, not from the file; and an instance
+that has no more than these is written in one go, when it is complete."""
 
 import fcntl
 import os
 import time
 from contextlib import suppress
-from typing import BinaryIO
+from itertools import count
+from typing import NamedTuple
 
 from blake3 import blake3
 
 from pacsnode.dicom import part10
 from pacsnode.dicom.instance import InstanceUIDs
 from pacsnode.errors import StorageError
-from pacsnode.storage import folders, paths
-from pacsnode.storage.base import Arrival, Seal
+from pacsnode.storage import folders
+from pacsnode.storage.base import Seal
+from pacsnode.storage.writeback import Writeback
 
-# The disk is kept busy while bytes arrive. Left to the end, the writing of a 4 GB object would be
-# one long silence, and the peer's time-out would end the association.
-_SYNC_EVERY = 64 << 20
+KEPT = 64 << 10  # bytes of a dataset, from the first one on
+
+
+class Named(NamedTuple):
+    """A file in the incoming folder, open and locked."""
+
+    path: str
+    descriptor: int
+
+
+class IncomingFolder:
+    """Where files are before they have a place."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._counter = count(1)
+
+    def make(self) -> Named:
+        """A new file. Raises OSError or StorageError."""
+        for _ in range(folders.ATTEMPTS):
+            path = os.path.join(self.path, f"{os.getpid()}-{next(self._counter)}")
+            descriptor = lock_new(path)
+            if descriptor is not None:
+                return Named(path, descriptor)
+        raise StorageError(f"no free name in {self.path}")
 
 
 def lock_new(path: str) -> int | None:
@@ -56,29 +83,31 @@ def lock_leftover(path: str) -> int | None:
 
 
 class FileIncoming:
-    """See storage.base.Incoming. `descriptor` is open, locked and owned by this from now on; the
-    file meta group stands in it already, `dataset_offset` bytes long."""
+    """See storage.base.Incoming. `head` is the file meta group, its seal open. There is a file from
+    the moment on when there are more bytes than are kept in memory, or when it is sealed."""
 
     def __init__(
-        self,
-        tree: folders.Tree,
-        root: str,
-        path: str,
-        descriptor: int,
-        dataset_offset: int,
-        fsync: bool,
+        self, tree: folders.Tree, folder: IncomingFolder, head: bytes, *, fsync: bool
     ) -> None:
-        self.path = path
+        self.path = ""
         self._tree = tree
-        self._root = root
-        self._descriptor = descriptor
-        self._dataset_offset = dataset_offset
+        self._folder = folder
+        self._head = head
         self._fsync = fsync
+        self._descriptor = -1
+        self._dataset_offset = len(head)
+        self._beginning = bytearray()
         self._hash = blake3()
         self._length = 0
-        self._synced = 0
+        self._writeback = Writeback()
         self._seal: Seal | None = None
         self._is_temporary = True
+
+    def resume(self, found: Named, dataset_offset: int, seal: Seal | None) -> None:
+        """Take up a file that a crash left; `seal` is what it says of itself, if it was sealed."""
+        self.path, self._descriptor = found
+        self._dataset_offset = dataset_offset
+        self._seal = seal
 
     @property
     def inode(self) -> int:
@@ -92,39 +121,50 @@ class FileIncoming:
     def write(self, fragment: memoryview) -> None:
         self._hash.update(fragment)
         self._length += len(fragment)
-        try:
-            while fragment:
-                fragment = fragment[os.write(self._descriptor, fragment) :]
-            if self._fsync and self._length - self._synced >= _SYNC_EVERY:
-                os.fdatasync(self._descriptor)
-                self._synced = self._length
-        except OSError as error:
-            raise folders.storage_error(error, "writing an instance") from error
+        if self._length > KEPT:
+            with folders.step("writing an instance"):
+                if self._descriptor < 0:
+                    self._begin(self._head, self._beginning, fragment)
+                else:
+                    self._append(fragment)
+                if self._fsync:
+                    self._writeback.grown(self._descriptor, self._dataset_offset + self._length)
+        room = KEPT - len(self._beginning)
+        if room:
+            self._beginning += fragment[:room]
 
-    def reader(self) -> BinaryIO:
-        with folders.step("reading an instance back"):
-            file = open(self.path, "rb")  # noqa: SIM115  # the caller closes it
-            file.seek(self._dataset_offset)
-        return file
+    def _begin(self, *parts: bytes | bytearray | memoryview) -> None:
+        self.path, self._descriptor = self._folder.make()
+        self._append(*parts)
+
+    def _append(self, *parts: bytes | bytearray | memoryview) -> None:
+        left = [memoryview(part) for part in parts if part]
+        while left:
+            written = os.writev(self._descriptor, left)
+            while left and written >= len(left[0]):
+                written -= len(left.pop(0))
+            if left:
+                left[0] = left[0][written:]
+
+    def reader(self) -> "Reader":
+        return Reader(self._beginning, self._descriptor, self._dataset_offset)
 
     def seal(self) -> Seal:
         received_at = time.time_ns() // 1000
         seal = Seal(self._hash.digest(), self._length, received_at)
         offset, fields = part10.seal_fields(*seal, dataset_offset=self._dataset_offset)
         with folders.step("completing an instance"):
-            if os.pwrite(self._descriptor, fields, offset) != len(fields):
+            if self._descriptor < 0:
+                self._begin(self._head[:offset], fields, self._beginning)
+            elif os.pwrite(self._descriptor, fields, offset) != len(fields):
                 raise StorageError("completing an instance: written in part")
             if self._fsync:
                 os.fsync(self._descriptor)
         self._seal = seal
         return seal
 
-    def resume(self, seal: Seal) -> None:
-        """Take up a file that was sealed before a crash."""
-        self._seal = seal
-
     def withdraw(self, uids: InstanceUIDs) -> bool:
-        place = os.path.join(self._root, paths.place(uids))
+        place = self._tree.place(uids)
         with folders.step("taking an instance back"):
             # What was renamed over another leaves nothing to go back to: it must stay, even where
             # the rename reported a failure.
@@ -164,19 +204,30 @@ class FileIncoming:
         self.leave()
 
 
-def begin(
-    tree: folders.Tree, root: str, path: str, arrival: Arrival, fsync: bool
-) -> FileIncoming | None:
-    """A new file with its file meta group; None where the name is taken. Raises OSError."""
-    descriptor = lock_new(path)
-    if descriptor is None:
-        return None
-    head = part10.encode_meta(*arrival)
-    incoming = FileIncoming(tree, root, path, descriptor, len(head), fsync)
-    try:
-        if os.write(descriptor, head) != len(head):
-            raise StorageError("beginning an instance: written in part")
-    except BaseException:
-        incoming.close()
-        raise
-    return incoming
+class Reader:
+    """The dataset of an incoming instance: its first bytes out of memory, others read back."""
+
+    def __init__(self, beginning: bytearray, descriptor: int, dataset_offset: int) -> None:
+        self._beginning = beginning
+        self._descriptor = descriptor
+        self._dataset_offset = dataset_offset
+        self._position = 0
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> None:
+        self._position = position
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes, fewer at the end. Raises StorageError."""
+        position = self._position
+        data = bytes(memoryview(self._beginning)[position : position + size])
+        if len(data) < size and self._descriptor >= 0:
+            position += len(data)
+            with folders.step("reading an instance back"):
+                data += os.pread(
+                    self._descriptor, size - len(data), self._dataset_offset + position
+                )
+        self._position += len(data)
+        return data

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from tests.archive.instances import EVERYTHING, Sample, everything, faults, file
 # What the storage room does to the disk, and the index's transactions.
 STEPS = (
     "open",
-    "write",
+    "writev",
     "pwrite",
     "fsync",
     "link",
@@ -33,6 +33,7 @@ STEPS = (
 TRANSACTIONS = ("add", "replace", "remove", "settle", "begin_replace", "add_conflict", "set_lost")
 
 OLD = Sample("1.2.3.1")
+LARGE = replace(OLD, pixels=100_000)  # more than is kept in memory
 OTHER = OLD.but(extra="other")
 MOVED = OLD.but(extra="other", series="1.2.3.0.2")
 SECOND = Sample("1.2.3.2")
@@ -73,6 +74,9 @@ def forget_row(archive: Archive, data_dir: Path) -> None:
 
 SCENES = {
     "new": Scene("keep", (), lambda a, d: store(a, OLD), (None, OLD), OLD),
+    "new in pieces": Scene(
+        "keep", (), lambda a, d: store(a, LARGE, fragment=40_000), (None, LARGE), LARGE
+    ),
     "conflict": Scene("keep", (OLD,), lambda a, d: store(a, OTHER), (OLD,), OLD),
     "conflict elsewhere": Scene("keep", (OLD,), lambda a, d: store(a, MOVED), (OLD,), OLD),
     "replace in place": Scene("replace", (OLD,), lambda a, d: store(a, OTHER), (OLD, OTHER), OTHER),

@@ -136,14 +136,15 @@ def test_a_disk_that_fails_meanwhile_is_answered_at_the_end_and_given_back_at_on
     archive: Archive, data_dir: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     sink = begin_store(request(), archive)
-    sink.write(memoryview(SAMPLE.dataset[:100]))
+    sink.write(memoryview(SAMPLE.dataset + bytes(100_000)))
+    assert list(files(data_dir / "instances"))
     with monkeypatch.context() as patch:
 
-        def fail(descriptor: int, data: memoryview) -> int:
+        def fail(descriptor: int, parts: list[memoryview]) -> int:
             raise OSError(code, os.strerror(code))
 
-        patch.setattr(os, "write", fail)
-        sink.write(memoryview(SAMPLE.dataset[100:]))
+        patch.setattr(os, "writev", fail)
+        sink.write(memoryview(bytes(100)))
     assert not list(files(data_dir / "instances"))
     sink.write(memoryview(b"the rest"))
     answer = sink.finish()

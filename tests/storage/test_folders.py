@@ -106,17 +106,3 @@ def test_without_fsync_nothing_is_synced(root: Path, conflicts: Path, synced: li
         storage.delete(UIDS)
     incoming.close()
     assert synced == []
-
-
-def test_a_large_object_is_synced_on_the_way(
-    storage: FileStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pacsnode.storage.incoming._SYNC_EVERY", 1000)
-    synced: list[int] = []
-    monkeypatch.setattr(os, "fdatasync", synced.append)
-    incoming = sealed(storage, bytes(300))
-    assert synced == []
-    for _ in range(10):
-        incoming.write(memoryview(bytes(300)))
-    assert len(synced) == 2
-    incoming.close()
