@@ -1,7 +1,10 @@
 """The data dictionary (PS3.6): tags, keywords and VRs. pydicom has it; it is loaded when first
-asked, since most commands never do."""
+asked, since most commands never do. What was asked last is remembered: peers ask for the same
+attributes over and over, and may ask for any."""
 
-from functools import cache
+from functools import cache, lru_cache
+
+_REMEMBERED = 1024
 
 
 @cache
@@ -12,6 +15,7 @@ def tag_of(keyword: str) -> int:
     return (keyword and tag_for_keyword(keyword)) or 0  # some retired tags have no keyword
 
 
+@lru_cache(_REMEMBERED)
 def keyword_of(tag: int) -> str:
     """The keyword of a tag, empty for private and unknown ones."""
     from pydicom.datadict import keyword_for_tag
@@ -19,6 +23,7 @@ def keyword_of(tag: int) -> str:
     return keyword_for_tag(tag)
 
 
+@lru_cache(_REMEMBERED)
 def vr_of(tag: int) -> str:
     """The VR of a tag, the first one where the dictionary leaves a choice; UN where it does not
     know it. Group lengths are UL, private creators LO (PS3.5 7.8.1)."""
