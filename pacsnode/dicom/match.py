@@ -4,7 +4,7 @@ may only select more.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,6 +15,10 @@ from pacsnode.dicom.text import fold_name, trimmed
 # Where `*` and `?` stand for others (PS3.4 C.2.2.2.4). In all other VRs they are themselves, but
 # for the lone `*`, which is universal everywhere.
 WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+
+_NUMBER_VRS = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"})
+
+_Test = Callable[[str], bool]
 
 _LOW, _HIGH = "", "\U0010ffff"
 _DATE = re.compile(r"(\d{4})(\.?)(\d\d)\2(\d\d)")
@@ -44,35 +48,63 @@ class NamePattern(NamedTuple):
     groups: tuple[tuple[str, ...], ...]
 
 
-def matches(key: Key, values: Sequence[str]) -> bool:
+def matches(key: Key, values: Iterable[str]) -> bool:
     """Whether one of an attribute's values meets one of the key's. Universal keys meet all, also an
     absent attribute. Keys of sequences are matched item by item, through their `items`."""
+    return matcher(key)(values)
+
+
+def matcher(key: Key) -> Callable[[Iterable[str]], bool]:
+    """`matches` of one key, prepared for many attributes."""
     if key.is_universal:
-        return True
+        return lambda values: True
     if key.items:
-        return False
-    return any(
-        _matches_value(key.vr, wanted, value) for wanted in key.values for value in values if value
-    )
+        return lambda values: False
+    normal = normal_number if key.vr in _NUMBER_VRS else trimmed
+    # However many values are to be found as they are, they take one look-up.
+    same: set[str] = set()
+    tests: list[_Test] = []
+    for wanted in key.values:
+        test = _test(key.vr, wanted)
+        if test is None:
+            same.add(normal_number(wanted) if key.vr in _NUMBER_VRS else wanted)
+        else:
+            tests.append(test)
+
+    def meets(value: str) -> bool:
+        return normal(value) in same or any(test(value) for test in tests)
+
+    return lambda values: any(meets(value) for value in values if value)
 
 
-def _matches_value(vr: str, wanted: str, value: str) -> bool:
-    if vr in ("DA", "TM"):
-        bounds_of, normal = (date_bounds, normal_date) if vr == "DA" else (time_bounds, normal_time)
-        bounds, found = bounds_of(wanted), normal(value)
-        if bounds and found:
-            return bounds.low <= found <= bounds.high
-        return bounds is None and wanted == trimmed(value)
+def _test(vr: str, wanted: str) -> _Test | None:
+    """Whether a value meets one of a key's; None where it has to be the same."""
+    if vr == "DA":
+        return _range_test(wanted, date_bounds(wanted), normal_date)
+    if vr == "TM":
+        return _range_test(wanted, time_bounds(wanted), normal_time)
     if vr == "DT":
-        return _matches_datetime(wanted, value)
+        return lambda value: _matches_datetime(wanted, value)
     if vr == "PN":
-        return _matches_name(name_pattern(wanted), value)
-    value = trimmed(value)
-    if vr in ("IS", "DS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"):
-        return normal_number(wanted) == normal_number(value)
+        pattern = name_pattern(wanted)
+        return lambda value: _matches_name(pattern, value)
     if vr in WILDCARD_VRS and has_wildcard(wanted):
-        return wildcard(wanted).fullmatch(value) is not None
-    return wanted == value
+        expression = wildcard(wanted)
+        return lambda value: expression.fullmatch(trimmed(value)) is not None
+    return None
+
+
+def _range_test(wanted: str, bounds: Bounds | None, normal: Callable[[str], str | None]) -> _Test:
+    """What is no date, or no time, matches its own text."""
+    if bounds is None:
+        return lambda value: wanted == trimmed(value)
+    low, high = bounds
+
+    def test(value: str) -> bool:
+        found = normal(value)
+        return found is not None and low <= found <= high
+
+    return test
 
 
 def has_wildcard(text: str) -> bool:

@@ -2,13 +2,13 @@
 JSON), in what is computed from the rows below, or in its file."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pacsnode.dicom.instance import StoredInstance
 from pacsnode.dicom.json import text_of
 from pacsnode.dicom.level import COLUMNS, Level
-from pacsnode.dicom.match import matches
+from pacsnode.dicom.match import matcher
 from pacsnode.dicom.query import Key, Query
 from pacsnode.index import computed, fold, rows
 from pacsnode.index.database import Database
@@ -20,16 +20,46 @@ MatchFile = Callable[[StoredInstance, Sequence[Key]], bool]
 MODALITIES = "ModalitiesInStudy"
 
 
+Meets = Callable[[Iterable[str]], bool]
+
+
+class _OfColumn(NamedTuple):
+    """What a column's values have to meet."""
+
+    keyword: str
+    meets: Meets
+
+    def met_by(self, row: Row) -> bool:
+        text = row.values[self.keyword]
+        if self.meets(text.split("\\") if text else ()):
+            return True
+        aliases = row.aliases.get(self.keyword, ())
+        return self.meets(part for alias in aliases for part in alias.split("\\"))
+
+
+class _OfOthers(NamedTuple):
+    """What one of a row's further attributes has to meet."""
+
+    level: Level
+    name: str
+    meets: "MeetsAttribute"
+
+    def met_by(self, row: Row) -> bool:
+        text = row.others.get(self.level)
+        return self.meets(json.loads(text).get(self.name, {}) if text else {})
+
+
 class Conditions:
-    """The keys of a query, sorted by the rows that have to meet them."""
+    """The keys of a query, sorted by the rows that have to meet them, and prepared for many."""
 
     def __init__(self, query: Query, match_file: MatchFile) -> None:
         self._match_file = match_file
-        self._columns: dict[Level, list[Key]] = {level: [] for level in Level}
-        self._others: dict[Level, list[Key]] = {level: [] for level in Level}
+        self._columns: dict[Level, list[_OfColumn]] = {level: [] for level in Level}
+        self._others: dict[Level, list[_OfOthers]] = {level: [] for level in Level}
+        self._of_file: list[Key] = []
         # Lists of UIDs may be long: one look-up for each row, not one comparison for each value.
         self._uids: dict[Level, list[tuple[str, frozenset[str]]]] = {level: [] for level in Level}
-        self._modalities: list[Key] = []
+        self._modalities: list[Meets] = []
         for key in query.matching:
             self._sort(key, query.level)
 
@@ -37,13 +67,16 @@ class Conditions:
         # Below the patient level it is the study's own patient attributes that count.
         row = max(key.level, Level.STUDY) if level > Level.PATIENT else key.level
         if key.keyword == MODALITIES:
-            self._modalities.append(key)
+            self._modalities.append(matcher(key))
         elif key.keyword in COLUMNS[key.level] and key.vr == "UI":
             self._uids[row].append((key.keyword, frozenset(key.values)))
         elif key.keyword in COLUMNS[key.level]:
-            self._columns[row].append(key)
+            self._columns[row].append(_OfColumn(key.keyword, matcher(key)))
+        elif row == Level.IMAGE:
+            self._of_file.append(key)
         else:
-            self._others[row].append(key)
+            of_others = _OfOthers(key.level, f"{key.tag:08X}", attribute_matcher(key))
+            self._others[row].append(of_others)
 
     def kept(self, database: Database, level: Level, page: list[Row]) -> list[Row]:
         """Those rows of a page that meet the keys of `level`, but for what only files can tell."""
@@ -52,22 +85,21 @@ class Conditions:
             page = _with_aliases(database, page)
         for keyword, uids in self._uids[level]:
             page = [row for row in page if row.values[keyword] in uids]
-        for key in columns:
-            page = [row for row in page if _meets(row, key)]
+        for column in columns:
+            page = [row for row in page if column.met_by(row)]
         if level == Level.STUDY and self._modalities:
             page = self._with_modalities(database, page)
-        others = self._others[level]
-        if not others or level == Level.IMAGE:
-            return page
-        return [row for row in page if all(_meets_json(row, key) for key in others)]
+        for others in self._others[level]:
+            page = [row for row in page if others.met_by(row)]
+        return page
 
     @property
     def need_files(self) -> bool:
         """Whether there are keys that only an instance's file can tell."""
-        return bool(self._others[Level.IMAGE])
+        return bool(self._of_file)
 
     def met_by_file(self, row: Row) -> bool:
-        return row.stored is not None and self._match_file(row.stored, self._others[Level.IMAGE])
+        return row.stored is not None and self._match_file(row.stored, self._of_file)
 
     def _with_modalities(self, database: Database, page: list[Row]) -> list[Row]:
         with database.reading() as connection:
@@ -75,7 +107,7 @@ class Conditions:
         return [
             row
             for row in page
-            if all(matches(key, found.get(row.ids[Level.STUDY], ())) for key in self._modalities)
+            if all(meets(found.get(row.ids[Level.STUDY], ())) for meets in self._modalities)
         ]
 
 
@@ -86,31 +118,28 @@ def _with_aliases(database: Database, page: list[Row]) -> list[Row]:
     return [row._replace(aliases=found.get(row.ids[Level.PATIENT], {})) for row in page]
 
 
-def _meets(row: Row, key: Key) -> bool:
-    text = row.values[key.keyword]
-    if matches(key, text.split("\\") if text else ()):
-        return True
-    aliases = row.aliases.get(key.keyword, ())
-    return matches(key, [part for alias in aliases for part in alias.split("\\")])
+MeetsAttribute = Callable[[Mapping[str, Any]], bool]
 
 
-def _meets_json(row: Row, key: Key) -> bool:
-    text = row.others.get(key.level)
-    return meets_attribute(key, json.loads(text).get(f"{key.tag:08X}", {}) if text else {})
+def attribute_matcher(key: Key) -> MeetsAttribute:
+    """Whether an attribute of the DICOM JSON Model meets a key, prepared for many."""
+    if not key.items:
+        meets = matcher(key)
+        return lambda attribute: meets(_texts(attribute))
+    wanted = [
+        (f"{inner.tag:08X}", attribute_matcher(inner))
+        for inner in key.items
+        if not inner.is_universal
+    ]
+    return lambda attribute: any(
+        all(meets_inner(item.get(name, {})) for name, meets_inner in wanted)
+        for item in attribute.get("Value", ())
+        if isinstance(item, Mapping)
+    )
 
 
-def meets_attribute(key: Key, attribute: Mapping[str, Any]) -> bool:
-    """Whether an attribute of the DICOM JSON Model meets a key."""
-    content = attribute.get("Value", ())
-    if key.items:
-        wanted = [inner for inner in key.items if not inner.is_universal]
-        return any(
-            all(meets_attribute(inner, item.get(f"{inner.tag:08X}", {})) for inner in wanted)
-            for item in content
-            if isinstance(item, Mapping)
-        )
-    return matches(key, [text_of(value) for value in content if not _is_item(attribute)])
-
-
-def _is_item(attribute: Mapping[str, Any]) -> bool:
-    return attribute.get("vr") == "SQ"
+def _texts(attribute: Mapping[str, Any]) -> list[str]:
+    """The values of an attribute that is no sequence."""
+    if attribute.get("vr") == "SQ":
+        return []
+    return [text_of(value) for value in attribute.get("Value", ())]
