@@ -41,6 +41,7 @@ def _say_listen(configuration: "Configuration") -> None:
     port = "any free port" if listen.port == 0 else ""
     say(f"address: {address_text(listen.host, listen.port)} {port}".rstrip())
     say(f"associations: {listen.max_associations} at most")
+    say(f"processes that serve them: {listen.processes}")
     say("TLS: none")
 
 

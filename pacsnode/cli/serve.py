@@ -21,6 +21,8 @@ def command(run: Run) -> None:
     Prints `ready AE_TITLE HOST:PORT` when it accepts associations. SIGHUP reads access, modalities
     and log of the configuration file again.
     """
+    # Imaging libraries come with numpy, whose idle threads would not survive the fork of workers.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     configuration = run.configuration
     from pacsnode.node.address import address_text
     from pacsnode.node.serve import serve

@@ -3,6 +3,7 @@
 A field's description says what is allowed: load.py quotes it where a value is not.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ SERVICES = frozenset({"echo", "store", "find", "move", "get", "commit"})
 LONGEST = 1_000_000
 
 LATER = "comes in a later version"
+
+MOST_WORKERS = 64
 
 _MULTIPLES = {
     "": 1,
@@ -114,15 +117,16 @@ def _same_association(value: object) -> object:
     return "same" if value == "same association" else value
 
 
-def _workers(value: object) -> object:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 1:
-        raise ValueError(f"{value} processes: more than 1 {LATER}")
-    return value
-
-
 def _one_association(value: int) -> int:
     if value > 1:
         raise ValueError(f"{value} at once: more than 1 {LATER}")
+    return value
+
+
+def _workers(value: object) -> object:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if value != "auto" and not (is_number and value in range(1, MOST_WORKERS + 1)):
+        raise ValueError(f"{value!r} is no number of processes")
     return value
 
 
@@ -199,10 +203,15 @@ class Listen(Section):
     max_pdu: Annotated[int, AfterValidator(_max_pdu)] = Field(
         131072, description="bytes: 4096 to 16777216 (16 MiB), or 0 for no limit announced"
     )
-    workers: Annotated[Literal["auto", 1], BeforeValidator(_workers)] = Field(
-        "auto", description="auto or 1"
+    workers: Annotated[Literal["auto"] | int, BeforeValidator(_workers)] = Field(
+        "auto", description=f"auto, or processes from 1 to {MOST_WORKERS}"
     )
     tls: Annotated[None, BeforeValidator(_without_tls)] = Field(None, description="null")
+
+    @property
+    def processes(self) -> int:
+        """How many serve associations."""
+        return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
 
 
 class Timeouts(Section):

@@ -9,8 +9,11 @@ from pacsnode.config.model import Configuration, Modality
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
     from pacsnode.dicom.message import Connect
+    from pacsnode.net.doorway import Doorway
     from pacsnode.net.listener import Listener
+    from pacsnode.node.signals import Signals
     from pacsnode.scp import Settings
+    from pacsnode.scp.places import Places
 
 # What a running node takes over from a changed file; everything else takes a restart.
 RELOADED = ("access", "modalities", "log")
@@ -51,18 +54,26 @@ def character_sets(modalities: Mapping[str, Modality]) -> dict[str, str]:
 
 
 class Node:
-    """The parts of a running node, in the order in which they start and, backwards, stop."""
+    """The parts of a running node, or of one of its workers, in the order in which they start and,
+    backwards, stop."""
 
-    def __init__(self, configuration: Configuration) -> None:
-        """Locks the data folder, recovers, opens the index and binds the address. Raises
-        ConfigurationError or IndexFailure."""
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        doorway: "Doorway | None" = None,
+        places: "Places | None" = None,
+    ) -> None:
+        """Locks the data folder, recovers, opens the index and binds the address. A worker is given
+        the `doorway` that its connections come through and the `places` that all workers share;
+        its supervisor has locked and bound. Raises ConfigurationError or IndexFailure."""
         from pacsnode import net
         from pacsnode.scp import Access, Dispatcher
 
         self.configuration = configuration
-        self._archive = build_archive(configuration, serving=True)
+        self._archive = build_archive(configuration, serving=doorway is None)
         try:
-            self._access: Access = Access(_settings(configuration))
+            self._access: Access = Access(_settings(configuration), places=places)
             dispatcher = Dispatcher(
                 self._archive,
                 self._access,
@@ -74,6 +85,7 @@ class Node:
                 ae_title=configuration.ae_title,
                 settings=configuration.listen,
                 timeouts=configuration.timeouts,
+                doorway=doorway,
             )
         except BaseException:
             self._archive.close()
@@ -92,13 +104,15 @@ class Node:
         """Take associations from now on."""
         self._listener.start()
 
+    def wait(self, signals: "Signals", seconds: float | None) -> int | None:
+        """The next signal's number; None when `seconds` have passed without one."""
+        return signals.wait(seconds)
+
     def reconfigure(self, changed: Configuration) -> list[str]:
         """Take over what can be taken over, for new associations; returns the keys that changed
         and take a restart."""
         waiting = changed_keys(self.configuration, changed)
-        self.configuration = self.configuration.model_copy(
-            update={name: getattr(changed, name) for name in RELOADED}
-        )
+        self.configuration = reloaded(self.configuration, changed)
         self._access.configure(_settings(self.configuration))
         self._archive.assume(character_sets(self.configuration.modalities))
         return waiting
@@ -120,6 +134,11 @@ def _settings(configuration: Configuration) -> "Settings":
         modalities=configuration.modalities,
         max_associations=configuration.listen.max_associations,
     )
+
+
+def reloaded(running: Configuration, changed: Configuration) -> Configuration:
+    """What is running, with what a running node takes over."""
+    return running.model_copy(update={name: getattr(changed, name) for name in RELOADED})
 
 
 def changed_keys(running: Configuration, changed: Configuration) -> list[str]:

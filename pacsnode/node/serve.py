@@ -1,5 +1,5 @@
-"""One process: listen, say so, reload on SIGHUP, stop on SIGTERM and SIGINT, and keep systemd
-informed."""
+"""Listen, in one process or with workers, say so, reload on SIGHUP, stop on SIGTERM and SIGINT, and
+keep systemd informed."""
 
 import logging
 import signal
@@ -15,10 +15,10 @@ from pacsnode.errors import ConfigurationError
 from pacsnode.node.address import address_text
 from pacsnode.node.build import Node
 from pacsnode.node.signals import Signals
+from pacsnode.node.worker import GRACE
+from pacsnode.node.workers import Supervisor
 
 logger = logging.getLogger(__name__)
-
-GRACE = 10.0  # seconds that C-STOREs under way get to finish
 
 Notify = Callable[[str], None]
 
@@ -34,16 +34,18 @@ def serve(
     cannot start."""
     log.configure(configuration.log.level, configuration.log.format)
     threading.excepthook = _log_thread_fault
-    node = Node(configuration)
+    processes = configuration.listen.processes
+    node = Supervisor(configuration, path) if processes > 1 else Node(configuration)
     # Until now a signal ends the start; from here on it waits its turn.
     signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     notify = _notifier()
     node.start()
     logger.info(
-        "pacsnode %s: %s listens on %s, configuration %s, data folder %s",
+        "pacsnode %s: %s listens on %s, processes %d, configuration %s, data folder %s",
         __version__,
         configuration.ae_title,
         address_text(*node.address),
+        processes,
         path or "built-in",
         configuration.data_dir,
     )
@@ -57,7 +59,7 @@ def serve(
 
 
 def _watch(
-    node: Node,
+    node: Node | Supervisor,
     path: Path | None,
     signals: Signals,
     notify: Notify,
@@ -66,7 +68,7 @@ def _watch(
     """Reload and give signs of life, at half of the `watchdog` time, until a signal says stop."""
     interval = watchdog / 2 if watchdog else None
     while True:
-        number = signals.wait(interval)
+        number = node.wait(signals, interval)
         if number is None:
             if node.is_healthy:
                 notify("WATCHDOG=1")
@@ -78,7 +80,7 @@ def _watch(
         notify("READY=1")
 
 
-def reload(node: Node, path: Path | None) -> None:
+def reload(node: Node | Supervisor, path: Path | None) -> None:
     """Take over the changed file for new associations; a broken one changes nothing."""
     if path is None:
         logger.warning("SIGHUP: there is no configuration file to read again")

@@ -4,7 +4,10 @@ interrupts what the main thread is at."""
 import os
 import select
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+EVERY = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 class Signals:
@@ -18,10 +21,33 @@ class Signals:
         for number in numbers:
             signal.signal(number, lambda *_: None)
 
-    def wait(self, seconds: float | None = None) -> int | None:
-        """The next signal's number; None when `seconds` have passed without one."""
+    def fileno(self) -> int:
+        """Readable when a signal waits."""
+        return self._read
+
+    def next(self) -> int | None:
+        """The next signal's number, if one waits."""
+        try:
+            return os.read(self._read, 1)[0]
+        except BlockingIOError:
+            return None
+
+    def wait(self, seconds: float | None = None, lifeline: int | None = None) -> int | None:
+        """The next signal's number; None when `seconds` have passed without one, or when whoever
+        holds the other end of the socket `lifeline` is gone."""
         poll = select.poll()
         poll.register(self._read, select.POLLIN)
-        if not poll.poll(None if seconds is None else seconds * 1000):
-            return None
-        return os.read(self._read, 1)[0]
+        if lifeline is not None:
+            poll.register(lifeline, 0)
+        poll.poll(None if seconds is None else seconds * 1000)
+        return self.next()
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Signals wait meanwhile: over a fork, until the child has its own way to take them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, EVERY)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,103 @@
+"""One of the processes that serve associations: a node whose connections are accepted, and whose
+data folder is locked, by the supervisor that it was forked from."""
+
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+from pacsnode import log
+from pacsnode.config.model import Configuration
+from pacsnode.errors import ConfigurationError, PacsnodeError
+from pacsnode.net.doorway import HandedOver
+from pacsnode.node.board import Board
+from pacsnode.node.build import Node
+from pacsnode.node.signals import EVERY, Signals
+from pacsnode.scp.places import Places
+
+logger = logging.getLogger(__name__)
+
+READY, RELOADED = b"ready", b"reloaded"  # what a worker says on its channel
+
+BEAT = 5.0  # seconds between two signs of life
+GRACE = 10.0  # seconds that C-STOREs under way get to finish
+ORPHANED = 0.8  # seconds that a worker outlives its supervisor at most
+
+
+class Shared(NamedTuple):
+    """What all workers have in common."""
+
+    path: Path | None
+    address: tuple[str, int]
+    places: Places
+    board: Board
+
+
+def work(configuration: Configuration, shared: Shared, number: int, channel: socket.socket) -> int:
+    """Be worker `number` until told to stop; the process's exit code."""
+    signals = Signals((signal.SIGTERM, signal.SIGHUP))
+    # Ctrl-C reaches the whole process group; that the node is to stop is the supervisor's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, EVERY)
+    shared.places.adopt(number)
+    doorway = HandedOver(channel, shared.address, lambda: shared.board.count_end(number))
+    try:
+        node = Node(configuration, doorway=doorway, places=shared.places)
+    except PacsnodeError as error:
+        logger.error("worker %d cannot start: %s", number, error)  # noqa: TRY400 it says it all
+        return 1
+    node.start()
+    channel.send(READY)
+    return _watch(node, shared, number, channel, signals)
+
+
+def _watch(
+    node: Node, shared: Shared, number: int, channel: socket.socket, signals: Signals
+) -> int:
+    """Reload and give signs of life until told to stop."""
+    while True:
+        shared.board.beat(number)
+        received = signals.wait(BEAT, channel.fileno())
+        if received == signal.SIGHUP:
+            _reload(node, shared.path)
+            channel.send(RELOADED)
+        elif received == signal.SIGTERM:
+            node.stop(GRACE)
+            return 0
+        elif _is_hung_up(channel):
+            logger.error("worker %d: its supervisor is gone, so it ends", number)
+            _limit(ORPHANED)
+            node.stop(0)
+            return 1
+        elif not node.is_healthy:
+            return 1
+
+
+def _reload(node: Node, path: Path | None) -> None:
+    """Take over the changed file, which the supervisor found to be in order."""
+    from pacsnode.config.load import load
+
+    try:
+        changed = load(path)
+    except ConfigurationError as error:
+        logger.error("not reloaded: %s", error)  # noqa: TRY400 the fault says it all
+        return
+    node.reconfigure(changed)
+    log.configure(changed.log.level, changed.log.format)
+
+
+def _is_hung_up(channel: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(channel, 0)
+    return bool(poll.poll(0))
+
+
+def _limit(seconds: float) -> None:
+    """End the process after so many seconds, whatever it is at."""
+    timer = threading.Timer(seconds, os._exit, (1,))
+    timer.daemon = True
+    timer.start()

@@ -1,0 +1,327 @@
+"""The supervisor of several processes: it owns the listening socket and the lock on the data
+folder, hands each connection to the worker that has fewest, and replaces workers that die. It has
+no threads and no open database, so that forking is safe at any time."""
+
+import errno
+import gc
+import itertools
+import logging
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pacsnode.archive.folder import DataFolder
+from pacsnode.config.model import Configuration
+from pacsnode.errors import ConfigurationError, PacsnodeError
+from pacsnode.net.doorway import ListeningSocket, hand_over
+from pacsnode.node.board import Board
+from pacsnode.node.build import build_archive, changed_keys, reloaded
+from pacsnode.node.signals import Signals, held_back
+from pacsnode.node.worker import BEAT, READY, RELOADED, Shared, work
+from pacsnode.scp.places import Places
+
+logger = logging.getLogger(__name__)
+
+REPLACE_AFTER = 1.0  # seconds from one start of a worker to the next: no storm of forks
+STALE = 4 * BEAT  # seconds after which a silent worker is taken for stuck
+RELOADING = 5.0  # seconds that workers get to take over a changed configuration
+LAST_STEPS = 5.0  # seconds beyond the grace that a worker gets to end
+PAUSE = 0.1  # seconds that connections wait when nobody can take one
+FOREVER = float("inf")
+BURST = 32  # connections taken in one turn
+
+# A connection that cannot be taken for lack of these waits.
+_SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One that lives."""
+
+    number: int
+    process: int
+    channel: socket.socket
+    is_ready: bool = False
+    handed: int = 0
+
+
+class Supervisor:
+    """Runs the configured number of workers. To be used from the main thread alone."""
+
+    def __init__(self, configuration: Configuration, path: Path | None) -> None:
+        """Locks the data folder, prepares the archive and binds the address. Raises
+        ConfigurationError or IndexFailure."""
+        self.configuration = configuration
+        self._folder = DataFolder(configuration.data_dir)
+        self._folder.use(serving=True)
+        try:
+            _in_child(lambda: build_archive(configuration).close())
+            self._doorway = ListeningSocket(configuration.listen)
+        except BaseException:
+            self._folder.release()
+            raise
+        count = configuration.listen.processes
+        self._shared = Shared(
+            path,
+            self._doorway.address,
+            Places(configuration.listen.max_associations),
+            Board(count),
+        )
+        self._due = dict.fromkeys(range(1, count + 1), 0.0)  # not to be forked before (monotonic)
+        self._workers: dict[int, _Worker] = {}
+        self._turns = itertools.count()
+        self._pause_until = 0.0
+        self._awaited: set[int] = set()
+        self._is_stopping = False
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self._doorway.address
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether associations are taken, and no worker is stuck."""
+        ready = self._ready()
+        return bool(ready) and all(
+            self._shared.board.silence(worker.number) < STALE for worker in ready
+        )
+
+    def start(self) -> None:
+        """Fork the workers; returns when all are ready. Raises ConfigurationError where one ends
+        before it is."""
+        gc.collect()
+        gc.freeze()  # memory that nobody writes to stays shared
+        try:
+            for number in self._due:
+                self._fork(number)
+            while len(self._ready()) < len(self._due):
+                if len(self._workers) < len(self._due):
+                    raise ConfigurationError("the node cannot start: the log says why")
+                self._turn(accepting=False)
+        except BaseException:
+            self.stop(0)
+            raise
+
+    def wait(self, signals: Signals, seconds: float | None) -> int | None:
+        """Keep the workers busy until a signal comes, whose number is returned, or `seconds` have
+        passed."""
+        deadline = FOREVER if seconds is None else time.monotonic() + seconds
+        while True:
+            number = signals.next()
+            if number is not None or time.monotonic() >= deadline:
+                return number
+            self._turn(deadline, signals)
+
+    def reconfigure(self, changed: Configuration) -> list[str]:
+        """As Node.reconfigure; returns when all workers have taken over what is new."""
+        waiting = changed_keys(self.configuration, changed)
+        self.configuration = reloaded(self.configuration, changed)
+        self._tell(signal.SIGHUP)
+        self._awaited = set(self._workers)
+        deadline = time.monotonic() + RELOADING
+        while self._awaited and time.monotonic() < deadline:
+            self._turn(deadline)
+        for number in self._awaited:
+            logger.warning("worker %d is slow to take over the configuration", number)
+        return waiting
+
+    def stop(self, grace: float) -> None:
+        """As Node.stop, for all workers; one that does not end in time is killed."""
+        self._is_stopping = True
+        self._doorway.close()
+        self._tell(signal.SIGTERM)
+        deadline = time.monotonic() + grace + LAST_STEPS
+        while self._workers and time.monotonic() < deadline:
+            self._turn(deadline, accepting=False)
+        if self._workers:
+            logger.error("workers that did not end in time are killed")
+            self._tell(signal.SIGKILL)
+        while self._workers:
+            self._turn(accepting=False)
+        self._folder.release()
+
+    def _ready(self) -> list[_Worker]:
+        return [worker for worker in self._workers.values() if worker.is_ready]
+
+    def _tell(self, number: int) -> None:
+        for worker in self._workers.values():
+            os.kill(worker.process, number)
+
+    def _turn(
+        self, until: float = FOREVER, signals: Signals | None = None, *, accepting: bool = True
+    ) -> None:
+        """Wait for the next event until then (monotonic), and act on it."""
+        until = min(until, self._replace())
+        poll = select.poll()
+        speaking = {worker.channel.fileno(): worker for worker in self._workers.values()}
+        for descriptor in speaking:
+            poll.register(descriptor, select.POLLIN)
+        if signals is not None:
+            poll.register(signals, select.POLLIN)
+        now = time.monotonic()
+        if accepting and now < self._pause_until:
+            until = min(until, self._pause_until)
+        elif accepting and self._ready():
+            poll.register(self._doorway, select.POLLIN)
+        for descriptor, _ in poll.poll(None if until == FOREVER else max(until - now, 0) * 1000):
+            if descriptor in speaking:
+                self._hear(speaking[descriptor])
+            elif accepting and descriptor == self._doorway.fileno():
+                self._take()
+
+    def _take(self) -> None:
+        """Take what connections there are, and hand each to a worker."""
+        for _ in range(BURST):
+            try:
+                client, number = self._doorway.take()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _SHORTAGE:
+                    self._pause(os.strerror(error.errno))
+                return
+            with client:
+                self._hand_over(client, number)
+
+    def _hand_over(self, client: socket.socket, number: int) -> None:
+        """To the worker that serves fewest; of several, to each in turn."""
+        turn, count = next(self._turns), len(self._due)
+        order = sorted(self._ready(), key=lambda worker: (worker.number + turn) % count)
+        for worker in sorted(order, key=self._load):
+            try:
+                hand_over(worker.channel, client, number)
+            except OSError:  # it does not keep up, or has died this moment
+                continue
+            worker.handed += 1
+            return
+        logger.error("connection %d is closed: no worker takes it", number)
+        self._pause("no worker takes any")
+
+    def _load(self, worker: _Worker) -> int:
+        return worker.handed - self._shared.board.ended(worker.number)
+
+    def _pause(self, shortage: str) -> None:
+        logger.error("cannot take connections: %s; they wait", shortage)
+        self._pause_until = time.monotonic() + PAUSE
+
+    def _hear(self, worker: _Worker) -> None:
+        """What a worker says, or that it is no more."""
+        try:
+            said = worker.channel.recv(64)
+        except BlockingIOError:
+            return
+        except OSError:  # it died with connections on their way
+            said = b""
+        if said == READY:
+            worker.is_ready = True
+        elif said == RELOADED:
+            self._awaited.discard(worker.number)
+        elif not said:
+            self._bury(worker)
+
+    def _bury(self, worker: _Worker) -> None:
+        """Take back what a dead worker held; it is replaced when it is due."""
+        worker.channel.close()
+        del self._workers[worker.number]
+        self._awaited.discard(worker.number)
+        _, status = os.waitpid(worker.process, 0)
+        with self._shared.places.counting():
+            places = self._shared.places.vacate(worker.number)
+        if not self._is_stopping:
+            logger.error(
+                "worker %d (process %d) ended with %s, and with it %d associations: replaced",
+                worker.number,
+                worker.process,
+                _ending(status),
+                places,
+            )
+
+    def _replace(self) -> float:
+        """Fork the workers that are missing and due; returns when the next one will be."""
+        missing = [] if self._is_stopping else self._due.keys() - self._workers.keys()
+        for number in missing:
+            if time.monotonic() >= self._due[number]:
+                self._fork(number)
+        return min((self._due[number] for number in missing), default=FOREVER)
+
+    def _fork(self, number: int) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        self._shared.board.clear(number)
+        with held_back():
+            process = os.fork()
+            if not process:
+                ours.close()
+                _run(lambda: self._be_worker(number, theirs))
+        theirs.close()
+        self._workers[number] = _Worker(number, process, ours)
+        self._due[number] = time.monotonic() + REPLACE_AFTER
+
+    def _be_worker(self, number: int, channel: socket.socket) -> int:
+        """In the new process. What it must not keep open: another worker's channel, which would
+        not be seen to hang up; the socket, which would go on listening."""
+        self._doorway.close()
+        for other in self._workers.values():
+            other.channel.close()
+        return work(self.configuration, self._shared, number, channel)
+
+
+def _run(work: Callable[[], int]) -> None:
+    """Be another process from here on: `work` decides its exit code. Never returns."""
+    code = 1
+    try:
+        code = work()
+    except BaseException:
+        logger.exception("process %d: unexpected fault", os.getpid())
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _in_child(work: Callable[[], object]) -> None:
+    """Do `work` in a process of its own, which leaves nothing behind in this one. Raises the
+    PacsnodeError that it raised."""
+    reading, writing = os.pipe()
+    process = os.fork()
+    if not process:
+        os.close(reading)
+        _run(lambda: _tell_error(work, writing))
+    os.close(writing)
+    try:
+        with open(reading, "rb") as pipe:
+            said = pipe.read()
+    except BaseException:
+        os.kill(process, signal.SIGTERM)
+        os.waitpid(process, 0)
+        raise
+    _, status = os.waitpid(process, 0)
+    if said:
+        error: PacsnodeError = pickle.loads(said)  # noqa: S301  # our own child's
+        raise error
+    if status:
+        raise ConfigurationError(f"preparing the data folder ended with {_ending(status)}")
+
+
+def _tell_error(work: Callable[[], object], writing: int) -> int:
+    try:
+        work()
+    except PacsnodeError as error:
+        with open(writing, "wb") as pipe:
+            pickle.dump(error, pipe)
+        return 1
+    except KeyboardInterrupt:
+        return 1
+    return 0
+
+
+def _ending(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
