@@ -101,10 +101,9 @@ class AssociationChannel:
             }
         )
         sending_tick = tick if self._ticks_while_sending else no_tick
+        self._messages.load(operation.context.context_id, operation.source)
         with self._aborting():
-            self._messages.send_message(
-                operation.context.context_id, command, operation.source, sending_tick
-            )
+            self._messages.send_loaded(operation.context.context_id, command, sending_tick)
             return self._response(commands.C_STORE_RQ, message_id, tick)
 
     def find(self, context: Context, identifier: bytes) -> Iterator[Response]:

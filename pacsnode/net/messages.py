@@ -4,29 +4,28 @@ together as they come, and messages cut into fragments. Dataset bytes pass strai
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom.dimse import DIMSEServiceProvider
 
 from pacsnode.dicom.message import DatasetSource, Sink, Tick, no_tick
-from pacsnode.errors import InstanceDamaged, NetworkError, PeerTimeout
+from pacsnode.errors import NetworkError, PeerTimeout
 from pacsnode.net import command as commands
 from pacsnode.net.command import Command, MalformedCommand
-from pacsnode.net.transport import P_DATA
+from pacsnode.net.sending import COMMAND, LAST, Outbox, fragments, largest_fragment
+from pacsnode.net.transport import Connection
 
 if TYPE_CHECKING:
     from pacsnode.net.upper_layer import DrivenAssociation
 
 _PDU = struct.Struct(">BxL")
 _PDV = struct.Struct(">LBB")
-HEADERS = _PDU.size + _PDV.size
-
-COMMAND, LAST = 0x01, 0x02
 
 LONGEST_IDENTIFIER = 16 << 20  # bytes: a list of some 250,000 UIDs
-LARGEST_FRAGMENT = 128 << 10  # bytes sent at once to a peer that takes any length
 QUEUED = 8  # messages that a peer may send ahead before the rest waits in its own buffers
 
 
@@ -176,76 +175,52 @@ class Messages(DIMSEServiceProvider):
         layer.require_open()
 
     def send_message(
-        self,
-        context_id: int,
-        command: bytes,
-        dataset: bytes | DatasetSource | None = None,
-        tick: Tick = no_tick,
+        self, context_id: int, command: bytes, dataset: bytes | None = None, tick: Tick = no_tick
     ) -> None:
-        """Send one message, whole. Raises AssociationLost, PeerTimeout; InstanceDamaged where a
-        file ends early, after which the association can only be aborted; Interrupted."""
+        """Send one message, whole. Raises AssociationLost, PeerTimeout."""
+        head = b"".join(self._fragments(context_id, COMMAND, command))
+        with self._remembering() as connection:
+            if dataset is not None:
+                for fragment in self._fragments(context_id, 0, dataset):
+                    connection.send(head + fragment, tick)
+                    head = b""
+            if head:
+                connection.send(head, tick)
+
+    def load(self, context_id: int, source: DatasetSource) -> None:
+        """Read the beginning of the dataset that goes out next; once is enough. Raises
+        InstanceDamaged where the file ends there, OSError."""
+        if not self._outbox.holds(context_id, source):
+            self._outbox.load(context_id, source)
+
+    def send_loaded(self, context_id: int, command: bytes, tick: Tick) -> None:
+        """Send one message with the dataset that was loaded. Raises AssociationLost, PeerTimeout,
+        Interrupted; InstanceDamaged where a file ends early, and OSError, after which the
+        association can only be aborted."""
+        head = b"".join(self._fragments(context_id, COMMAND, command))
+        with self._remembering() as connection:
+            for block in self._outbox.unload(head):
+                self._association.dul.require_running()
+                tick()
+                connection.send(block, tick)
+
+    @contextmanager
+    def _remembering(self) -> Iterator[Connection]:
+        """The connection to send on; the first failure is kept for those who ask later."""
         layer = self._association.dul
         try:
-            connection = layer.connection
-            head = b"".join(
-                self._frame(context_id, COMMAND, chunk, is_last)
-                for chunk, is_last in self._chunks(command)
-            )
-            if dataset is None:
-                connection.send(head, tick)
-                return
-            if isinstance(dataset, bytes):
-                for chunk, is_last in self._chunks(dataset):
-                    connection.send(head + self._frame(context_id, 0, chunk, is_last), tick)
-                    head = b""
-                return
-            self._send_file(context_id, head, dataset, tick)
+            yield layer.connection
         except NetworkError as error:
             layer.failure = layer.failure or error
             raise
 
-    def _send_file(self, context_id: int, head: bytes, source: DatasetSource, tick: Tick) -> None:
-        """Fragments straight from the file, one copy each; the command set goes with the first."""
-        layer = self._association.dul
-        connection = layer.connection
-        largest = min(self._largest_fragment(), max(source.length, 2))
-        buffer = bytearray(len(head) + HEADERS + largest)
-        buffer[: len(head)] = head
-        start, left = len(head), source.length
-        view = memoryview(buffer)
-        while True:
-            size = min(largest, left)
-            content = start + HEADERS
-            if source.file.readinto(view[content : content + size]) != size:  # type: ignore[attr-defined]
-                raise InstanceDamaged("the file ended before its dataset did")
-            left -= size
-            layer.require_running()
-            _PDU.pack_into(buffer, start, P_DATA, size + _PDV.size)
-            _PDV.pack_into(buffer, start + _PDU.size, size + 2, context_id, 0 if left else LAST)
-            connection.send(view[: content + size], tick)
-            start = 0
-            if not left:
-                return
+    def _fragments(self, context_id: int, kind: int, data: bytes) -> Iterator[bytes]:
+        return fragments(context_id, kind, data, largest_fragment(self.maximum_pdu_size))
 
-    def _chunks(self, data: bytes) -> list[tuple[bytes, bool]]:
-        largest = self._largest_fragment()
-        starts = range(0, max(len(data), 1), largest)
-        return [(data[start : start + largest], start + largest >= len(data)) for start in starts]
-
-    def _largest_fragment(self) -> int:
-        """The peer's limit counts a PDU's variable field (PS3.8 D.1); 0 is none. Fragments have an
-        even length."""
-        limit = self.maximum_pdu_size or LARGEST_FRAGMENT + _PDV.size
-        return max(min(limit - _PDV.size, LARGEST_FRAGMENT) & ~1, 2)
-
-    @staticmethod
-    def _frame(context_id: int, kind: int, chunk: bytes, is_last: bool) -> bytes:
-        control = kind | (LAST if is_last else 0)
-        return (
-            _PDU.pack(P_DATA, len(chunk) + _PDV.size)
-            + _PDV.pack(len(chunk) + 2, context_id, control)
-            + chunk
-        )
+    @cached_property
+    def _outbox(self) -> Outbox:
+        """Made once the peer has said how long its PDUs may be."""
+        return Outbox(largest_fragment(self.maximum_pdu_size))
 
     def discard(self) -> None:
         """The association is over: nothing that was not complete and answered leaves a trace."""

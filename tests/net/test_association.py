@@ -253,18 +253,30 @@ def test_a_peer_that_aborts_in_the_middle_is_lost(play) -> None:  # type: ignore
     assert not channel.is_open
 
 
-def test_a_file_shorter_than_said_aborts_the_association(
+def test_a_file_that_ends_early_in_the_middle_aborts_the_association(
     serve: Serve, handler: ScriptedHandler
 ) -> None:
     channel = open_channel(serve().address, STORE)
     operation = Suboperation(
-        channel.contexts[0], CT, "1.2", DatasetSource(io.BytesIO(bytes(200_000)), 300_000)
+        channel.contexts[0], CT, "1.2", DatasetSource(io.BytesIO(bytes(2_000_000)), 3_000_000)
     )
     with pytest.raises(InstanceDamaged):
         channel.store(operation)
     assert not channel.is_open
     handler.wait_until_all_ended()
     assert (handler.stored, handler.discarded) == ([], 1)
+
+
+def test_a_file_that_ends_early_before_anything_has_gone_out_harms_nobody(
+    serve: Serve, handler: ScriptedHandler
+) -> None:
+    channel = open_channel(serve().address, STORE)
+    short, whole = DatasetSource(io.BytesIO(bytes(10)), 12), DatasetSource(io.BytesIO(b"ab"), 2)
+    with pytest.raises(InstanceDamaged):
+        channel.store(Suboperation(channel.contexts[0], CT, "1.2", short))
+    assert channel.store(Suboperation(channel.contexts[0], CT, "1.3", whole)).status == 0
+    channel.release()
+    assert handler.stored == [b"ab"]
 
 
 def test_releases_that_collide_end_in_order(play) -> None:  # type: ignore[no-untyped-def]
