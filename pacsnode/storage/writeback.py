@@ -5,8 +5,14 @@ import errno
 import os
 from collections.abc import Callable
 
-# So many bytes are handed to the disk at a time, where the system can be asked to (Linux).
-_EARLY = 4 << 20
+# Bytes are handed to the disk in pieces, where the system can be asked to (Linux). Each piece costs
+# a request, each byte that is left to the end costs time: so pieces grow with the object.
+_SMALLEST = 192 << 10
+_LARGEST = 4 << 20
+_SHARE = 8  # an eighth of what is under way already
+
+# Not the first block, in which the seal comes last, nor the last, which is not full.
+_BLOCK = 4 << 10
 
 # After so many the disk is waited for. Otherwise a disk that is slower than the network would be
 # found out at the end: one long silence, and the peer's time-out would end the association.
@@ -37,22 +43,26 @@ class Writeback:
     """Keeps the disk at work on one file, which grows from 0."""
 
     def __init__(self) -> None:
-        self._begun = 0
+        self._begun = _BLOCK
         self._synced = 0
+        self._next = _BLOCK + _SMALLEST
 
     def grown(self, descriptor: int, size: int) -> None:
         """The file has `size` bytes now. Raises OSError, after which it is not to be trusted."""
+        if size < self._next:
+            return
         if size - self._synced >= _SYNC_EVERY:
             os.fdatasync(descriptor)
-            self._synced = self._begun = size
-        elif size - self._begun >= _EARLY:
-            self._begin(descriptor, size)
-            self._begun = size
+            self._synced = self._begun = size // _BLOCK * _BLOCK
+        else:
+            self._begin(descriptor, size // _BLOCK * _BLOCK)
+        self._next = self._begun + min(max(self._begun // _SHARE, _SMALLEST), _LARGEST)
 
-    def _begin(self, descriptor: int, size: int) -> None:
+    def _begin(self, descriptor: int, end: int) -> None:
+        begun, self._begun = self._begun, end
         if _sync_file_range is None:
             return
-        if _sync_file_range(descriptor, self._begun, size - self._begun, _WRITE) == 0:
+        if _sync_file_range(descriptor, begun, end - begun, _WRITE) == 0:
             return
         code = ctypes.get_errno()
         if code not in _UNAVAILABLE:
