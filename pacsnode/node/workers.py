@@ -221,6 +221,7 @@ class Supervisor:
             said = b""
         if said == READY:
             worker.is_ready = True
+            logger.info("worker %d serves as process %d", worker.number, worker.process)
         elif said == RELOADED:
             self._awaited.discard(worker.number)
         elif not said:
