@@ -22,7 +22,7 @@ from pacsnode.config.model import Configuration
 from pacsnode.errors import ConfigurationError, PacsnodeError
 from pacsnode.net.doorway import ListeningSocket, hand_over
 from pacsnode.node.board import Board
-from pacsnode.node.build import build_archive, changed_keys, reloaded
+from pacsnode.node.build import build_archive, changed_keys, preload, reloaded
 from pacsnode.node.signals import Signals, held_back
 from pacsnode.node.worker import BEAT, READY, RELOADED, Shared, work
 from pacsnode.scp.places import Places
@@ -58,6 +58,7 @@ class Supervisor:
     def __init__(self, configuration: Configuration, path: Path | None) -> None:
         """Locks the data folder, prepares the archive and binds the address. Raises
         ConfigurationError or IndexFailure."""
+        preload()
         self.configuration = configuration
         self._folder = DataFolder(configuration.data_dir)
         self._folder.use(serving=True)
