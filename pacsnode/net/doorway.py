@@ -24,7 +24,6 @@ _ADVICE = {
 }
 
 _NUMBER = struct.Struct("=Q")
-_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class Doorway(Protocol):
@@ -94,13 +93,15 @@ class HandedOver:
         return self._channel.fileno()
 
     def take(self) -> tuple[socket.socket, int] | None:
-        message, descriptors, _, _ = socket.recv_fds(self._channel, _NUMBER.size, 1, _CLOSE_ON_EXEC)
+        message, descriptors, _, _ = socket.recv_fds(self._channel, _NUMBER.size, 1)
         if not message:
             return None
         if not descriptors:
             self._on_end()  # it is closed already
             raise OSError(errno.EMFILE, "a connection was lost on its way to a worker")
-        return socket.socket(fileno=descriptors[0]), _NUMBER.unpack(message)[0]
+        client = socket.socket(fileno=descriptors[0])
+        client.set_inheritable(False)
+        return client, _NUMBER.unpack(message)[0]
 
     def ended(self) -> None:
         self._on_end()
