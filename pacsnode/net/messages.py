@@ -26,6 +26,7 @@ _PDU = struct.Struct(">BxL")
 _PDV = struct.Struct(">LBB")
 
 LONGEST_IDENTIFIER = 16 << 20  # bytes: a list of some 250,000 UIDs
+TOGETHER = 64 << 10  # bytes of messages that leave together
 QUEUED = 8  # messages that a peer may send ahead before the rest waits in its own buffers
 
 
@@ -64,6 +65,7 @@ class Messages(DIMSEServiceProvider):
         self.complete: deque[Message] = deque()
         self.cancelled: set[int] = set()
         self._asked: set[int] = set()  # message IDs of requests that are not answered yet
+        self._waiting = bytearray()  # messages that the next one takes along
 
     def receive_primitive(self, primitive: Any) -> None:
         """P-DATA after our A-RELEASE-RQ: nobody waits for it any more (PS3.8 7.2.2)."""
@@ -175,17 +177,26 @@ class Messages(DIMSEServiceProvider):
         layer.require_open()
 
     def send_message(
-        self, context_id: int, command: bytes, dataset: bytes | None = None, tick: Tick = no_tick
+        self,
+        context_id: int,
+        command: bytes,
+        dataset: bytes | None = None,
+        tick: Tick = no_tick,
+        *,
+        more: bool = False,
     ) -> None:
-        """Send one message, whole. Raises AssociationLost, PeerTimeout."""
-        head = b"".join(self._fragments(context_id, COMMAND, command))
+        """Send one message, whole; where there is `more` to send at once it may wait, to leave
+        together with that. Raises AssociationLost, PeerTimeout."""
+        for fragment in self._fragments(context_id, COMMAND, command):
+            self._waiting += fragment
+        if dataset is not None:
+            for fragment in self._fragments(context_id, 0, dataset):
+                self._waiting += fragment
+        if more and len(self._waiting) < TOGETHER:
+            return
         with self._remembering() as connection:
-            if dataset is not None:
-                for fragment in self._fragments(context_id, 0, dataset):
-                    connection.send(head + fragment, tick)
-                    head = b""
-            if head:
-                connection.send(head, tick)
+            waiting, self._waiting = self._waiting, bytearray()
+            connection.send(waiting, tick)
 
     def load(self, context_id: int, source: DatasetSource) -> None:
         """Read the beginning of the dataset that goes out next; once is enough. Raises
@@ -215,12 +226,16 @@ class Messages(DIMSEServiceProvider):
             raise
 
     def _fragments(self, context_id: int, kind: int, data: bytes) -> Iterator[bytes]:
-        return fragments(context_id, kind, data, largest_fragment(self.maximum_pdu_size))
+        return fragments(context_id, kind, data, self._largest)
+
+    @cached_property
+    def _largest(self) -> int:
+        """Known once the peer has said how long its PDUs may be."""
+        return largest_fragment(self.maximum_pdu_size)
 
     @cached_property
     def _outbox(self) -> Outbox:
-        """Made once the peer has said how long its PDUs may be."""
-        return Outbox(largest_fragment(self.maximum_pdu_size))
+        return Outbox(self._largest)
 
     def discard(self) -> None:
         """The association is over: nothing that was not complete and answered leaves a trace."""

@@ -26,6 +26,7 @@ from pacsnode.net import command as commands
 from pacsnode.net.command import Command
 from pacsnode.net.contexts import Service, service_of
 from pacsnode.net.messages import Message
+from pacsnode.net.operation import Operation
 from pacsnode.net.tally import Tally
 
 if TYPE_CHECKING:
@@ -143,67 +144,57 @@ class Server:
         field = message.command.field
         if field & commands.RESPONSE:
             return  # to a request that was given up
-        message_id = message.command.required(commands.MESSAGE_ID)
+        operation = Operation(self._association, message)
         service = _SERVICES.get(field)
         name = service.value if service is not None else f"{field:04X}"
-        answers = self._answers(message, message_id, service)
+        answers = self._answers(operation, service)
         try:
             for answer in answers:
-                self._respond(message, message_id, answer)
+                operation.respond(answer)
                 self.tally.count(name, answer)
         except NetworkError:
             self.tally.break_off(name)
             raise
         finally:
             answers.close()
-            self._association.dimse.answered(message_id)
+            operation.end()
 
     def _answers(
-        self, message: Message, message_id: int, service: Service | None
+        self, operation: Operation, service: Service | None
     ) -> Generator[Answer, None, None]:
         """The handler's answers; a fault of its own becomes the last one."""
+        sink = operation.message.sink
         with Surviving(service.value if service else "request") as guard:
-            if message.sink is not None:
-                yield message.sink.finish()
+            if sink is not None:
+                yield sink.finish()
             elif service is None:
                 yield _UNKNOWN
             else:
-                yield from self._handled(message, message_id, service)
+                yield from self._handled(operation, service)
         if guard.failed:
             yield _FAULT
 
-    def _handled(
-        self, message: Message, message_id: int, service: Service
-    ) -> Generator[Answer, None, None]:
-        context = self._contexts[message.context_id]
+    def _handled(self, operation: Operation, service: Service) -> Generator[Answer, None, None]:
+        context = self._contexts[operation.message.context_id]
         if service_of(context.abstract_syntax) is not service or not context.as_scp:
             yield _WRONG_CONTEXT
             return
-        request = self._request(message, message_id, service, context)
-        yield from self._handler.handle(request)
+        yield from self._handler.handle(self._request(operation, service, context))
 
-    def _request(
-        self, message: Message, message_id: int, service: Service, context: Context
-    ) -> Request:
+    def _request(self, operation: Operation, service: Service, context: Context) -> Request:
         if service is Service.ECHO:
-            return EchoRequest(caller=self._caller, context=context, message_id=message_id)
-        messages = self._association.dimse
-
-        def cancelled() -> bool:
-            messages.take_input()
-            return message_id in messages.cancelled
-
-        def send(answer: Answer) -> None:
-            self._respond(message, message_id, answer)
-
+            return EchoRequest(
+                caller=self._caller, context=context, message_id=operation.message_id
+            )
+        message = operation.message
         common = _Common(
             caller=self._caller,
             context=context,
-            message_id=message_id,
+            message_id=operation.message_id,
             sop_class_uid=message.command.text(commands.AFFECTED_SOP_CLASS_UID),
             identifier=bytes(message.data or b""),
-            cancelled=cancelled,
-            send=send,
+            cancelled=operation.is_cancelled,
+            send=operation.respond,
         )
         if service is Service.FIND:
             return FindRequest(**common)
@@ -211,42 +202,3 @@ class Server:
             return GetRequest(**common, channel=self._channel())
         destination = message.command.text(commands.MOVE_DESTINATION)
         return MoveRequest(**common, move_destination=destination)
-
-    def _respond(self, message: Message, message_id: int, answer: Answer) -> None:
-        self._association.dul.require_open()
-        if message.sink is None:  # a C-STORE that is complete gets its answer
-            self._association.dul.require_running()
-        values: dict[int, int | str | None] = {
-            commands.AFFECTED_SOP_CLASS_UID: (
-                message.command.text(commands.AFFECTED_SOP_CLASS_UID)
-                or message.command.text(commands.REQUESTED_SOP_CLASS_UID)
-                or None
-            ),
-            commands.COMMAND_FIELD: message.command.field | commands.RESPONSE,
-            commands.MESSAGE_ID_BEING_RESPONDED_TO: message_id,
-            commands.COMMAND_DATA_SET_TYPE: (
-                commands.NO_DATASET if answer.identifier is None else 1
-            ),
-            commands.STATUS: answer.status,
-            commands.ERROR_COMMENT: commands.comment(answer.comment),
-        }
-        if message.sink is not None:
-            values[commands.AFFECTED_SOP_INSTANCE_UID] = message.command.text(
-                commands.AFFECTED_SOP_INSTANCE_UID
-            )
-        if answer.counters is not None:
-            values[commands.REMAINING] = answer.counters.remaining
-            values[commands.COMPLETED] = answer.counters.completed
-            values[commands.FAILED] = answer.counters.failed
-            values[commands.WARNING] = answer.counters.warning
-        self._association.dimse.send_message(
-            message.context_id, commands.encode(_fitting(values)), answer.identifier
-        )
-
-
-def _fitting(values: dict[int, int | str | None]) -> dict[int, int | str | None]:
-    """Without the counters that are too large for 16 bits (PS3.7 leaves no other way)."""
-    return {
-        element: None if isinstance(value, int) and value > 0xFFFF else value
-        for element, value in values.items()
-    }

@@ -139,6 +139,11 @@ class RawPeer:
 
     def response(self) -> tuple[int, bytes]:
         """Status and, where it has one, dataset of the next response."""
+        elements, dataset = self.message()
+        return struct.unpack("<H", elements[0x0900])[0], dataset
+
+    def message(self) -> tuple[dict[int, bytes], bytes]:
+        """Command set and, where it has one, dataset of the next message."""
         answer = self.receive()
         assert answer is not None, "the connection ended"
         assert answer[0] == P_DATA, f"PDU type {answer[0]}"
@@ -151,7 +156,7 @@ class RawPeer:
                 assert more is not None
                 rest = more[1]
             dataset = rest[6:]
-        return struct.unpack("<H", elements[0x0900])[0], dataset
+        return elements, dataset
 
     def expect_abort(self) -> None:
         """Everything up to an A-ABORT, and the end of the connection after it."""
