@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.benchmarks import dcmtk, report, trials
@@ -38,19 +38,36 @@ def main() -> int:
         parent=arguments.folder,
     )
     outcomes: list[Outcome] = []
-    # Ended as by Ctrl-C: what was started is ended, what was measured is shown.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    finished = _collect(outcomes, trials.run(workloads, _peers(arguments), options))
+    print("\n".join(report.table(outcomes, quick=options.quick)))
+    if arguments.json:
+        figures = report.as_json(outcomes, quick=options.quick)
+        arguments.json.write_text(json.dumps(figures, indent=1), "utf-8")
+    if not finished:
+        return 130
+    return 1 if any(outcome.fault for outcome in outcomes) else 0
+
+
+def _collect(outcomes: list[Outcome], running: Iterable[Outcome]) -> bool:
+    """Add to `outcomes` until all have run, or a signal comes: then what was started is ended.
+    True where all have run."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
-        for outcome in trials.run(workloads, _peers(arguments), options):
+        for outcome in running:
             outcomes.append(outcome)
             print(f"    {_figures(outcome)}", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-    print("\n".join(report.table(outcomes, quick=options.quick)))
-    if arguments.json:
-        trials_as_json = report.as_json(outcomes, quick=options.quick)
-        arguments.json.write_text(json.dumps(trials_as_json, indent=1), "utf-8")
-    return 1 if any(outcome.fault for outcome in outcomes) else 0
+        return False
+    return True
+
+
+def _interrupt(*_: object) -> None:
+    # One is enough; a second one may not keep servers from being ended.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,11 +76,13 @@ def _parser() -> argparse.ArgumentParser:
         description="pacsnode beside Orthanc and dcmqrscp, where these are installed, on this"
         " machine. Needs DCMTK's clients. Exit code 1: an instance was lost, or a trial failed.",
     )
-    parser.add_argument("--rounds", type=int, metavar="N", help="3; with --quick 1")
+    parser.add_argument("--rounds", type=_positive, metavar="N", help="3; with --quick 1")
     parser.add_argument("--only", metavar="PATTERN", help="workloads by name, such as 'store*'")
     parser.add_argument("--peer", action="append", choices=PEERS, help="may be repeated")
     parser.add_argument("--setting", choices=SETTINGS, help="one of the two network settings")
-    parser.add_argument("--workers", type=int, metavar="N", help="of pacsnode; its own default")
+    parser.add_argument(
+        "--workers", type=_positive, metavar="N", help="of pacsnode; its own default"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer instances")
     parser.add_argument(
         "--fsync",
@@ -79,6 +98,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="name the workloads, run none")
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def _chosen(arguments: argparse.Namespace) -> list[Workload]:

@@ -9,19 +9,12 @@ from tests.benchmarks import data, wire
 from tests.benchmarks.association import Association
 from tests.benchmarks.measurement import Measurement, load
 from tests.benchmarks.peers import Node
-from tests.benchmarks.processes import (
-    cpu_of_tree,
-    high_water_of_tree,
-    measured,
-    peak_pss,
-    pss_of_tree,
-    workers,
-)
+from tests.benchmarks.processes import cpu_of_tree, measured, pss_of_tree, sampled, workers
 
 CPU = "CPU of the whole tree"
 AFTER_START = "PSS of the whole tree after start"
 MORE = "more while the object comes in"
-RESIDENT = "the most resident (VmHWM), all processes"
+RESIDENT = "sum of the processes' most (VmHWM)"
 READY = "start to ready"
 
 MEGABYTE = 1_000_000
@@ -43,11 +36,13 @@ def by_huge_object(node: Node, folder: Path, *, frames: int) -> Measurement:
     huge = data.huge(frames)
     with workers([partial(load, node, [huge])]) as go:
         after_start = pss_of_tree(node.pid)
-        with peak_pss(node.pid) as peak, measured(node.pid) as watch:
+        with sampled(node.pid) as peak, measured(node.pid) as watch:
             go()
-        figures = {AFTER_START: after_start / MEGABYTE, MORE: (peak() - after_start) / MEGABYTE}
-    # What no sample may have seen; but pages that processes share are counted for each.
-    figures[RESIDENT] = high_water_of_tree(node.pid) / MEGABYTE
+    figures = {
+        AFTER_START: after_start / MEGABYTE,
+        MORE: (peak.pss - after_start) / MEGABYTE,
+        RESIDENT: peak.resident / MEGABYTE,
+    }
     return Measurement(figures, watch.cpu, [huge])
 
 

@@ -99,6 +99,7 @@ def workers(jobs: Sequence[Callable[[], None]]) -> Iterator[Callable[[], None]]:
     barrier = context.Barrier(len(jobs) + 1)
 
     def work(job: Callable[[], None]) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is ended below
         barrier.wait(PATIENCE)
         job()
 
@@ -187,21 +188,34 @@ def _kilobytes(pid: int, file: str, name: str) -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
 
 
+@dataclass
+class Peak:
+    """The most that samples have seen of a tree, in bytes. `resident` misses nothing between two
+    samples, but counts pages that processes share for each of them."""
+
+    pss: int = 0
+    resident: int = 0
+
+    def sample(self, pid: int) -> None:
+        self.pss = max(self.pss, pss_of_tree(pid))
+        self.resident = max(self.resident, high_water_of_tree(pid))
+
+
 @contextmanager
-def peak_pss(pid: int) -> Iterator[Callable[[], int]]:
-    """Samples the tree's memory until the end of its `with`; what is yielded says the most so
-    far."""
-    samples = [pss_of_tree(pid)]
+def sampled(pid: int) -> Iterator[Peak]:
+    """Samples the memory of a tree until the end of its `with`."""
+    peak = Peak()
     over = threading.Event()
 
     def sample() -> None:
+        peak.sample(pid)
         while not over.wait(0.01):
-            samples.append(pss_of_tree(pid))
+            peak.sample(pid)
 
     sampler = threading.Thread(target=sample)
     sampler.start()
     try:
-        yield lambda: max(samples)
+        yield peak
     finally:
         over.set()
         sampler.join()
