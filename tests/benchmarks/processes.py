@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -101,7 +102,10 @@ def workers(jobs: Sequence[Callable[[], None]]) -> Iterator[Callable[[], None]]:
     def work(job: Callable[[], None]) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is ended below
         barrier.wait(PATIENCE)
-        job()
+        try:
+            job()
+        except (Fault, OSError) as error:
+            sys.exit(str(error) or repr(error))
 
     def go() -> None:
         barrier.wait(PATIENCE)
