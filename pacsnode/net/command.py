@@ -82,6 +82,7 @@ class Command:
 
 def decode(data: bytes | bytearray) -> Command:
     """Raises MalformedCommand for elements that overrun the set or stand outside group 0000."""
+    data = bytes(data)
     elements: dict[int, bytes] = {}
     position, end = 0, len(data)
     while position < end:
@@ -93,7 +94,7 @@ def decode(data: bytes | bytearray) -> Command:
             raise MalformedCommand(f"an element of group {group:04X}")
         if length > end - position:
             raise MalformedCommand(f"(0000,{element:04X}) overruns the set")
-        elements[element] = bytes(data[position : position + length])
+        elements[element] = data[position : position + length]
         position += length
     return Command(elements)
 

@@ -101,20 +101,22 @@ class Messages(DIMSEServiceProvider):
     def _begin(self, context_id: int, command: Command) -> None:
         if not self._knows_context(context_id):
             raise MalformedCommand(f"presentation context {context_id} was not accepted")
-        if command.field == commands.C_CANCEL_RQ:
+        field = command.field
+        if field == commands.C_CANCEL_RQ:
             self._cancel(command.required(commands.MESSAGE_ID_BEING_RESPONDED_TO))
             return
-        if command.field & commands.RESPONSE:
+        has_dataset = command.has_dataset  # or refused, before anybody makes room for a dataset
+        if field & commands.RESPONSE:
             command.required(commands.MESSAGE_ID_BEING_RESPONDED_TO)
             command.required(commands.STATUS)
         else:
             self._asked.add(command.required(commands.MESSAGE_ID))
         message = Message(context_id, command)
-        if command.field == commands.C_STORE_RQ:
+        if field == commands.C_STORE_RQ:
             message.sink = self._open_sink(context_id, command)
-        elif command.has_dataset:
+        elif has_dataset:
             message.data = bytearray()
-        if command.has_dataset:
+        if has_dataset:
             self._under_way = message
         else:
             self.complete.append(message)

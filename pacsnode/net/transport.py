@@ -1,11 +1,13 @@
 """The connection under an association: whole PDUs in, bytes out, every wait with an end.
 
 The socket does not block; waiting is `poll`'s, so that file descriptors from 1,024 on work. All of
-an association runs in one thread: a peer's bytes wait in the kernel until they are asked for.
+an association runs in one thread: a peer's bytes wait in the kernel until they are asked for, and
+an SSLSocket, which has no lock of its own, needs none: other threads only end its TCP connection.
 """
 
 import select
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable
@@ -31,9 +33,12 @@ LONGEST_PDU = 16 << 20
 LONGEST_ASSOCIATE = 1 << 20
 LONGEST_OTHER = 1 << 10
 
-FIRST_BUFFER = 16 << 10
+FIRST_BUFFER = 17 << 10  # doubled three or four times it holds one or two PDUs as offered
 SLICE = 0.5  # seconds between two ticks
 QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+
+# What says that nothing can be done now. TLS may have to write in order to read, and the reverse.
+BLOCKED = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class OversizedPDU(Exception):
@@ -58,12 +63,10 @@ class Connection(AssociationSocket):
         self._client = client
         self._network = network
         self._longest = min(max_pdu + ALLOWANCE, LONGEST_PDU) if max_pdu else LONGEST_PDU
-        self._buffer = bytearray(FIRST_BUFFER)
+        self._buffer = memoryview(bytearray(FIRST_BUFFER))
         self._start = 0
         self._end = 0
-        self._poll = select.poll()
-        self._poll.register(client, select.POLLIN)
-        self._write_poll: select.poll | None = None
+        self._polls: dict[int, select.poll] = {}
         self._is_stuck = False
         self._is_deaf = False
 
@@ -96,7 +99,7 @@ class Connection(AssociationSocket):
             raise OversizedPDU(f"PDU of type {kind:02X} with {length} bytes")
         size = HEADER.size + length
         self._require(size, deadline, tick)
-        pdu = memoryview(self._buffer)[self._start : self._start + size]
+        pdu = self._buffer[self._start : self._start + size]
         self._start += size
         return pdu
 
@@ -113,12 +116,12 @@ class Connection(AssociationSocket):
                 raise PeerTimeout("a PDU was begun and not completed in time", "message")
 
     def _make_room(self) -> None:
-        """Move what is there to the front of a fresh buffer: views of the old one stay valid."""
-        kept = self._end - self._start
-        size = len(self._buffer)
-        fresh = bytearray(size if kept <= size // 2 else 2 * size)
-        fresh[:kept] = memoryview(self._buffer)[self._start : self._end]
-        self._buffer, self._start, self._end = fresh, 0, kept
+        """Move what is there to the front, of a larger buffer where it fills more than half."""
+        kept = self._buffer[self._start : self._end]
+        if 2 * len(kept) > len(self._buffer):
+            self._buffer = memoryview(bytearray(2 * len(self._buffer)))
+        self._buffer[: len(kept)] = kept
+        self._start, self._end = 0, len(kept)
 
     def _fill(self, deadline: float, tick: Tick) -> bool:
         """Read what is there, waiting for it until `deadline`; False where nothing came."""
@@ -128,9 +131,9 @@ class Connection(AssociationSocket):
             self._make_room()
         while True:
             try:
-                count = self._client.recv_into(memoryview(self._buffer)[self._end :])
-            except (BlockingIOError, InterruptedError):
-                if not self._wait(self._poll, deadline, tick):
+                count = self._client.recv_into(self._buffer[self._end :])
+            except BLOCKED as blocked:
+                if not self._wait(self._poll(blocked, select.POLLIN), deadline, tick):
                     return False
                 continue
             except OSError as error:
@@ -142,6 +145,19 @@ class Connection(AssociationSocket):
                 # Clients with Nagle's algorithm wait for this ACK before they go on.
                 self._client.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
             return True
+
+    def _poll(self, blocked: BaseException | None, usual: int) -> select.poll:
+        """Waits for what the socket wants: where it does not say, for `usual`."""
+        event = usual
+        if isinstance(blocked, ssl.SSLWantReadError):
+            event = select.POLLIN
+        elif isinstance(blocked, ssl.SSLWantWriteError):
+            event = select.POLLOUT
+        poll = self._polls.get(event)
+        if poll is None:
+            poll = self._polls[event] = select.poll()
+            poll.register(self._client, event)
+        return poll
 
     @staticmethod
     def _wait(poll: select.poll, deadline: float, tick: Tick) -> bool:
@@ -155,8 +171,12 @@ class Connection(AssociationSocket):
             tick()
 
     def has_input(self) -> bool:
-        """Whether a read would find something at once."""
-        return self._end > self._start or bool(self._poll.poll(0))
+        """Whether a read would find something at once, perhaps what TLS has decrypted already."""
+        if self._end > self._start:
+            return True
+        if isinstance(self._client, ssl.SSLSocket) and self._client.pending():
+            return True
+        return bool(self._poll(None, select.POLLIN).poll(0))
 
     def send(self, data: bytes | bytearray | memoryview, tick: Tick = no_tick) -> None:
         """Send all of `data`. Raises AssociationLost, PeerTimeout."""
@@ -165,42 +185,45 @@ class Connection(AssociationSocket):
             while view:
                 try:
                     view = view[self._client.send(view) :]
-                except (BlockingIOError, InterruptedError):
-                    self._wait_writable(tick)
+                except BLOCKED as blocked:
+                    self._wait_writable(self._poll(blocked, select.POLLOUT), tick)
         except OSError as error:
             raise AssociationLost(f"the connection broke: {error.strerror}") from error
 
-    def _wait_writable(self, tick: Tick) -> None:
-        if self._write_poll is None:
-            self._write_poll = select.poll()
-            self._write_poll.register(self._client, select.POLLOUT)
+    def _wait_writable(self, poll: select.poll, tick: Tick) -> None:
         seconds = 0 if self._is_stuck else self._network
-        if not self._wait(self._write_poll, time.monotonic() + seconds, tick):
+        if not self._wait(poll, time.monotonic() + seconds, tick):
             self._is_stuck = True  # its A-ABORT shall not wait as long again
             raise PeerTimeout(f"the peer has taken nothing for {self._network:g} s", "message")
 
     def wake(self) -> None:
-        """Make a thread that waits for input see the connection's end; sending still works."""
-        self._quietly(lambda: self._client.shutdown(socket.SHUT_RD))
+        """Make a thread that waits for input see the connection's end; sending still works, but for
+        TLS."""
+        self._shut(socket.SHUT_RD)
 
     def sever(self) -> None:
         """End the connection under a thread that uses it."""
-        self._quietly(lambda: self._client.shutdown(socket.SHUT_RDWR))
+        self._shut(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close, after which the association's state machine is told so (Evt17)."""
         if self.socket is None:
             return
-        self._quietly(lambda: self._client.shutdown(socket.SHUT_RDWR))
+        self._shut(socket.SHUT_RDWR)
         self._quietly(self._client.close)
         self.socket = None
         self._is_connected = False
         self.event_queue.put("Evt17")
 
     def _shutdown_socket(self) -> None:
-        self._quietly(lambda: self._client.shutdown(socket.SHUT_RDWR))
+        self._shut(socket.SHUT_RDWR)
         self._quietly(self._client.close)
         self.socket = None
+
+    def _shut(self, how: int) -> None:
+        # Not SSLSocket's own method: that drops TLS, and the thread that uses the socket would go
+        # on in the clear.
+        self._quietly(lambda: socket.socket.shutdown(self._client, how))
 
     @staticmethod
     def _quietly(action: Callable[[], None]) -> None:
