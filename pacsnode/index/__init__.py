@@ -34,10 +34,11 @@ def open(  # noqa: A001
 ) -> Index:
     """Open the index, made and migrated where needed. `archive_id` is for a new one; without it a
     new one gets a random id. Raises SchemaTooNew or ConfigurationError, which names the file and
-    what to do; IndexFailure where a migration failed."""
+    what to do; IndexFailure where a migration failed or nothing can be synced."""
     database = Database(_path(url_or_path), fsync=fsync)
     try:
         found = schema.prepare(database, archive_id or uuid.uuid4().hex)
+        database.start_upkeep()
     except PacsnodeError:
         database.close_all()
         raise

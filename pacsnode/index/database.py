@@ -1,18 +1,25 @@
 """The SQLite file: a connection for each thread, short transactions, foreign errors translated."""
 
 import contextlib
+import os
 import sqlite3
-import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import peewee
 
 from pacsnode.errors import IndexFailure, IndexFull
+from pacsnode.index.checkpoint import Checkpoints
+from pacsnode.index.durability import Durability
+from pacsnode.index.turn import PATIENCE, Turn
+from pacsnode.index.wal import WriteAheadLog
 
-BUSY_SECONDS = 30
 _KIBIBYTE = 1024
+
+# How long a checkpoint that keeps writers waiting waits for readers.
+_READERS_MILLISECONDS = 100
 
 # What SQLite says, and what is to be done about it. The first line whose words are in the text.
 _REMEDIES = (
@@ -20,48 +27,89 @@ _REMEDIES = (
     ("not a database", "the file is damaged: run `pacsnode reindex`"),
     ("no such table", "the file is damaged: run `pacsnode reindex`"),
     ("no such column", "the file is damaged: run `pacsnode reindex`"),
-    ("locked", f"another process has held the index for over {BUSY_SECONDS} s"),
+    ("locked", f"another process has held the index for over {PATIENCE:.0f} s"),
     ("full", "no space left on the device"),
 )
 
 
 class _Connection(sqlite3.Connection):
-    """As its base, but can be weakly referenced, and closes when its thread is gone."""
+    """As its base, but can be weakly referenced, and closes when its thread is gone. `durable_at`:
+    the state of the index, as this connection counts, that is known to be on stable storage."""
+
+    durable_at: int | None = None
 
     def __del__(self) -> None:
         with contextlib.suppress(sqlite3.Error):  # one that was never opened
             self.close()
 
 
+class _Upkeep(NamedTuple):
+    """What there is once of an open index. While `keeper` is open nobody removes the log, and an
+    association that ends, the last one too, does not have to bring it into the database."""
+
+    keeper: _Connection
+    wal: WriteAheadLog
+    checkpoints: Checkpoints
+    durability: Durability | None  # None: commits may be lost
+
+
 class Database(peewee.SqliteDatabase):
-    """One file, in WAL mode, so that readers and the writer do not wait for each other."""
+    """One file, in WAL mode, so that readers and the writer do not wait for each other. Of one
+    process: after a fork only the parent may use it."""
 
     def __init__(self, path: Path, *, fsync: bool = True) -> None:
         self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()
-        # Threads of this process queue here rather than in SQLite's busy handler, which sleeps up
-        # to 100 ms between its tries.
-        self._turn = threading.Lock()
+        self._path = path
+        self._fsync = fsync
+        self._process = os.getpid()
+        self._turn = Turn(path)
+        self._upkeep: _Upkeep | None = None
         super().__init__(
             str(path),
             pragmas={
                 "journal_mode": "wal",
-                # FULL: a commit has been synced when it returns. NORMAL: a power cut may lose the
-                # last ones, the file stays whole.
-                "synchronous": "full" if fsync else "normal",
+                # The file stays whole whatever happens. Whether commits do is durability.py's care.
+                "synchronous": "normal",
+                "wal_autocheckpoint": 0,
                 "foreign_keys": 1,
                 "temp_store": "memory",
                 "cache_size": -16 * _KIBIBYTE,
                 "journal_size_limit": 64 * _KIBIBYTE * _KIBIBYTE,
             },
-            timeout=BUSY_SECONDS,
+            timeout=PATIENCE,  # for programs that know nothing of the turn
             check_same_thread=False,  # `close_all` closes the connections of all threads
             factory=_Connection,
             cached_statements=256,
         )
 
+    def start_upkeep(self) -> None:
+        """Once the tables are there. What earlier processes left unsynced is durable afterwards.
+        Raises IndexFailure."""
+        with self.translated("opening the write-ahead log"):
+            keeper = self._connect()
+            # Its first read makes the log.
+            keeper.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            keeper.execute(f"PRAGMA busy_timeout = {_READERS_MILLISECONDS}")
+        try:
+            wal = WriteAheadLog(self._path)
+        except OSError as error:
+            raise IndexFailure(f"{error.filename}: {error.strerror}") from error
+        durability = Durability(wal, self._turn, self._alone) if self._fsync else None
+        checkpoints = Checkpoints(wal, self._turn, keeper)
+        self._upkeep = _Upkeep(keeper, wal, checkpoints, durability)
+        if durability is not None:
+            durability.reach()
+
     def _connect(self) -> _Connection:
         connection: _Connection = super()._connect()  # type: ignore[misc]
         self._opened.add(connection)
+        return connection
+
+    def _own(self) -> _Connection:
+        """This thread's connection."""
+        if os.getpid() != self._process:
+            raise IndexFailure(f"{self.database} was opened before this process was forked")
+        connection: _Connection = self.connection()
         return connection
 
     @contextlib.contextmanager
@@ -80,12 +128,14 @@ class Database(peewee.SqliteDatabase):
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that writes: committed at the end, rolled back by any exception."""
+        """A transaction that writes: committed and durable at the end, rolled back by an exception
+        in its body. Where it could not be synced IndexFailure is raised, and others may see it all
+        the same."""
+        self._require_trust()
         with self.translated("writing"):
-            if not self._turn.acquire(timeout=BUSY_SECONDS):
-                raise IndexFailure(f"{self.database}: writing: locked for over {BUSY_SECONDS} s")
-            try:
-                connection: sqlite3.Connection = self.connection()
+            connection = self._own()
+            connection.durable_at = None
+            with self._turn.held():
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection
@@ -93,15 +143,38 @@ class Database(peewee.SqliteDatabase):
                 except BaseException:
                     self._roll_back(connection)
                     raise
-            finally:
-                self._turn.release()
+        self._committed()
+
+    def _require_trust(self) -> None:
+        """Where a sync failed nothing new is begun until one succeeds."""
+        if self._upkeep and self._upkeep.durability and self._upkeep.durability.in_doubt:
+            self._upkeep.durability.reach()
+
+    def _committed(self) -> None:
+        if self._upkeep is None:
+            return
+        if self._upkeep.durability is not None:
+            self._upkeep.durability.reach()
+        self._upkeep.checkpoints.after_commit()
+
+    def make_durable(self) -> None:
+        """What this thread has read is on stable storage when this returns. Others may have shown
+        it what a power cut would still undo. Raises IndexFailure."""
+        if self._upkeep is None or self._upkeep.durability is None:
+            return
+        with self.translated("reading"):
+            connection = self._own()
+            (state,) = connection.execute("PRAGMA data_version").fetchone()
+        if state != connection.durable_at:
+            self._upkeep.durability.reach()
+            connection.durable_at = state
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A transaction that sees one state of the index. To be left before anything is sent: while
         it lasts the write-ahead log cannot be reset."""
         with self.translated("reading"):
-            connection: sqlite3.Connection = self.connection()
+            connection = self._own()
             connection.execute("BEGIN")
             try:
                 yield connection
@@ -116,16 +189,26 @@ class Database(peewee.SqliteDatabase):
         except sqlite3.Error:
             self.release_thread()
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody writes, not even a program that knows nothing of the turn."""
+        with contextlib.closing(self._connect()) as connection, self._turn.held():
+            with self.translated("locking"):
+                connection.execute("BEGIN IMMEDIATE")
+            yield
+
     def release_thread(self) -> None:
         """Close this thread's connection; the next use opens one anew."""
         with contextlib.suppress(sqlite3.Error, peewee.PeeweeException):
             self.close()
 
     def close_all(self) -> None:
-        """Bring the write-ahead log into the file, so that the next start finds none, and close the
-        connections of all threads. Nothing may be using them."""
-        with contextlib.suppress(sqlite3.Error, peewee.PeeweeException):
-            self.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Close the connections of all threads; nothing may be using them. SQLite brings the
+        write-ahead log into the file, and removes it, when the last process does so."""
         self.release_thread()
+        upkeep, self._upkeep = self._upkeep, None
         for connection in list(self._opened):
             connection.close()
+        if upkeep is not None:
+            upkeep.wal.close()
+        self._turn.close()

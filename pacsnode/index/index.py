@@ -41,8 +41,12 @@ class Index:
             return write.replace(connection, new)
 
     def instance(self, sop_instance_uid: str) -> StoredInstance | None:
+        """What is returned is durable: a sender may be told of it, a file be given up for it."""
         with self._database.reading() as connection:
-            return write.find(connection, sop_instance_uid)
+            found = write.find(connection, sop_instance_uid)
+        if found is not None:
+            self._database.make_durable()
+        return found
 
     def find(self, query: Query, match_file: MatchFile = _no_file) -> Iterator[list[Match]]:
         """What matches, in an order that does not change between queries; in pages of at most 500,
@@ -73,9 +77,13 @@ class Index:
             return notes.add_pending(connection, REPLACE, stored.uids, stored.digest)
 
     def pending(self) -> list[Pending]:
-        """Steps on the storage tree that a crash may have left undone, oldest first."""
+        """Steps on the storage tree that a crash may have left undone, oldest first. Durable: they
+        may be done now."""
         with self._database.reading() as connection:
-            return notes.pending(connection)
+            found = notes.pending(connection)
+        if found:
+            self._database.make_durable()
+        return found
 
     def settle(self, pending: Pending) -> None:
         """The step is done, or was given up."""
@@ -137,5 +145,6 @@ class Index:
         self._database.release_thread()
 
     def close(self) -> None:
-        """Clean end: the write-ahead log is empty afterwards. No other call may be under way."""
+        """Clean end: without other processes the write-ahead log is gone afterwards. No other call
+        may be under way."""
         self._database.close_all()

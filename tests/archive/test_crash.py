@@ -23,6 +23,7 @@ STEPS = (
     "writev",
     "pwrite",
     "fsync",
+    "fdatasync",
     "link",
     "rename",
     "replace",
@@ -190,8 +191,37 @@ def check(data_dir: Path, scene: Scene, *, finished: bool) -> None:
                 assert read(archive, SECOND) == SECOND.dataset
 
 
+@contextmanager
+def syncs_remembered(data_dir: Path) -> Iterator[None]:
+    """Keeps what of the index's log a power cut would leave: what it held when a sync began."""
+    log, kept = log_of(data_dir), log_of(data_dir).with_suffix(".synced")
+    real = os.fdatasync
+
+    def fdatasync(descriptor: int) -> None:
+        content = log.read_bytes()
+        real(descriptor)
+        if os.fstat(descriptor).st_ino == log.stat().st_ino:
+            kept.write_bytes(content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fdatasync", fdatasync)
+        yield
+
+
+def log_of(data_dir: Path) -> Path:
+    return data_dir / "index.sqlite-wal"
+
+
+def cut_power(data_dir: Path) -> None:
+    """The log is as it was synced last, and what is kept in memory only is gone."""
+    log = log_of(data_dir)
+    log.with_suffix(".synced").replace(log)
+    (data_dir / "index.sqlite-shm").unlink()
+
+
+@pytest.mark.parametrize("power_cut", [False, True], ids=["killed", "power cut"])
 @pytest.mark.parametrize("name", SCENES)
-def test_killed_at_any_step(tmp_path: Path, name: str) -> None:
+def test_killed_at_any_step(tmp_path: Path, name: str, power_cut: bool) -> None:
     scene = SCENES[name]
     steps = steps_of(tmp_path / "counted", scene)
     assert steps > 5
@@ -204,13 +234,53 @@ def test_killed_at_any_step(tmp_path: Path, name: str) -> None:
                 def kill(name: str) -> None:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-                archive = open_it(data_dir, scene.on_duplicate)
-                with interrupted(at, kill, after=after):
-                    scene.act(archive, data_dir)
+                with syncs_remembered(data_dir):
+                    archive = open_it(data_dir, scene.on_duplicate)
+                    with interrupted(at, kill, after=after):
+                        scene.act(archive, data_dir)
 
             ended = in_a_child(work)
             assert os.WIFSIGNALED(ended), f"step {at} of {steps}: the child ended by itself"
+            if power_cut:
+                cut_power(data_dir)
             check(data_dir, scene, finished=False)
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_what_was_answered_survives_a_power_cut(tmp_path: Path, name: str) -> None:
+    scene = SCENES[name]
+    set_up(tmp_path, scene)
+
+    def work() -> None:
+        with syncs_remembered(tmp_path):
+            scene.act(open_it(tmp_path, scene.on_duplicate), tmp_path)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert os.WIFSIGNALED(in_a_child(work))
+    cut_power(tmp_path)
+    check(tmp_path, scene, finished=True)
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_what_was_refused_because_the_log_could_not_be_synced_goes_with_the_power(
+    tmp_path: Path, name: str
+) -> None:
+    """Until then the index shows it, for it was committed."""
+    scene = SCENES[name]
+    set_up(tmp_path, scene)
+
+    def work() -> None:
+        with syncs_remembered(tmp_path):
+            archive = open_it(tmp_path, scene.on_duplicate)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fdatasync", lambda descriptor: fail("os.fdatasync", errno.EIO))
+            with pytest.raises(IndexFailure):
+                scene.act(archive, tmp_path)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert os.WIFSIGNALED(in_a_child(work))
+    cut_power(tmp_path)
+    check(tmp_path, scene, finished=False)
 
 
 @pytest.mark.parametrize("name", SCENES)

@@ -1,5 +1,6 @@
 """Threads, processes and failures beside one another."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from pacsnode import index as index_room
 from pacsnode.dicom.level import Level
 from pacsnode.errors import IndexFailure, IndexFull
-from pacsnode.index import Index, database
+from pacsnode.index import Index, turn
 from tests.index.instances import make, matches, query
 
 
@@ -120,6 +121,21 @@ def test_a_connection_is_one_threads_and_goes_with_it(index: Index) -> None:
 
 
 def test_waiting_for_ones_turn_ends(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.01)
-    with index._database._turn, pytest.raises(IndexFailure, match="locked"):
+    monkeypatch.setattr(turn, "PATIENCE", 0.01)
+    with index._database._turn.held(), pytest.raises(IndexFailure, match="locked"):
         index.add(*make())
+
+
+def test_a_forked_process_is_kept_from_its_parents_connections(index: Index) -> None:
+    index.add(*make())
+    child = os.fork()
+    if child == 0:
+        refused = 0
+        for use in (index.is_empty, lambda: index.add(*make(uid="2")), index.pending):
+            try:
+                use()
+            except IndexFailure as error:
+                refused += "forked" in str(error)
+        os._exit(refused)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert index.add(*make(uid="2")) is None
