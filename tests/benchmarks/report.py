@@ -27,6 +27,8 @@ class Series:
 
 def table(outcomes: Sequence[Outcome], *, quick: bool) -> Iterator[str]:
     """Lines, a block for each metric of each workload."""
+    yield "Medians of the rounds; CPU of the peer meanwhile; how many times as good pacsnode is."
+    yield ""
     yield _line(HEAD)
     for workload in dict.fromkeys(outcome.workload for outcome in outcomes):
         of_it = [outcome for outcome in outcomes if outcome.workload is workload]

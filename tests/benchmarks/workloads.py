@@ -51,7 +51,8 @@ SYNCED = (PACSNODE, ORTHANC)
 ALL = (PACSNODE, ORTHANC, DCMQRSCP)
 
 LOSES = (
-    "dcmqrscp loses instances it has acknowledged where associations run side by side: no figure"
+    "no figure of dcmqrscp: where associations run side by side, it refuses instances and loses"
+    " some that it has acknowledged"
 )
 
 
