@@ -13,12 +13,12 @@ from pacsnode.archive.settle import CharacterSets
 from pacsnode.dicom import dictionary
 from pacsnode.dicom.encode import element_of, read_dataset
 from pacsnode.dicom.instance import StoredInstance
-from pacsnode.dicom.json import dataset_from_json
+from pacsnode.dicom.json import dataset_from_json, text_of
 from pacsnode.dicom.level import COLUMNS, COMPUTED, OF_THE_ANSWER, Level
 from pacsnode.dicom.match import matches
 from pacsnode.dicom.query import Key, Query
 from pacsnode.dicom.template import Given, Slot, Template
-from pacsnode.dicom.values import plain_values
+from pacsnode.dicom.values import BINARY_VRS, plain_values
 from pacsnode.errors import InstanceDamaged, InstanceMissing, StorageError
 from pacsnode.index import Index, Match
 from pacsnode.storage import Storage
@@ -31,6 +31,7 @@ _PIXEL_DATA = 0x7FE00000
 _COMPUTED = frozenset({*OF_THE_ANSWER, *(key for level in Level for key in COMPUTED[level])})
 _IN_INDEX = _COMPUTED | {keyword for level in Level for keyword in COLUMNS[level]}
 
+_NO_TEXTS = BINARY_VRS | {"SQ"}
 _NOTHING = Dataset()
 
 Attributes = Mapping[str, Any]
@@ -156,6 +157,8 @@ class _Answers:
             attribute = self._attributes(match, key.level).get(name)
             if attribute is None:
                 return ""
+            if attribute.get("vr") == key.vr and key.vr not in _NO_TEXTS:
+                return "\\".join(map(text_of, attribute.get("Value", ())))
             return _narrowed(dataset_from_json({name: attribute})[key.tag], key)
 
         return source

@@ -1,21 +1,25 @@
 """Answers to queries, out of an archive with real files."""
 
 import logging
+from collections.abc import Mapping
 from io import BytesIO
 
 import pytest
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.sequence import Sequence as Items
 
 from pacsnode.archive import Archive, Arrival
-from pacsnode.dicom.encode import encode_dataset, text_element
+from pacsnode.dicom.dictionary import tag_of, vr_of
+from pacsnode.dicom.encode import decode_dataset, element_of, encode_dataset, text_element
 from pacsnode.dicom.instance import InstanceUIDs
-from pacsnode.dicom.level import Level
+from pacsnode.dicom.json import dataset_to_json
+from pacsnode.dicom.level import OTHERS, Level
 from pacsnode.dicom.query import Model, Query, parse_query
 from pacsnode.errors import StorageError
 from pacsnode.storage import StoredFile
 from tests.archive.conftest import OpenArchive
 from tests.archive.instances import answers_to
+from tests.dicom.raw import SYNTAXES
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -133,6 +137,57 @@ def test_attributes_in_no_column_are_answered_from_the_row_and_matched(archive: 
     assert found(archive, "STUDY", PatientAge="034Y").PatientAge == "034Y"
     assert not answers_to(archive, asked("STUDY", PatientAge="035Y"))
     assert found(archive, "SERIES", StudyInstanceUID="1.2.3", OperatorsName="smith")
+
+
+VALUES: Mapping[str, tuple[object, ...]] = {
+    "AS": ("034Y",),
+    "CS": ("A", "", "B"),
+    "DA": ("20200101", "unknown"),
+    "DS": ("1.50", "2"),
+    "FD": (0.1, -2.5),
+    "IS": ("007",),
+    "LO": ("Ä", "b"),
+    "LT": ("a\\b ü",),
+    "PN": ("Yamada^Tarou=山田^太郎=やまだ", "B"),
+    "SH": ("x",),
+    "ST": ("y",),
+    "TM": ("101112.5",),
+    "UC": ("z" * 1000,),
+    "UI": ("1.2", "3.4"),
+    "US": (1, 65535),
+    "UT": ("u",),
+}
+
+
+def filled(keyword: str) -> DataElement:
+    tag = tag_of(keyword)
+    vr = vr_of(tag)
+    if vr == "SQ":
+        item = Dataset()
+        item.CodeValue, item.CodeMeaning = "C1", "Größe"
+        return element_of(tag, vr, [item])
+    return element_of(tag, vr, VALUES[vr])
+
+
+@pytest.mark.parametrize("transfer_syntax", SYNTAXES)
+@pytest.mark.parametrize("level", [Level.STUDY, Level.SERIES, Level.IMAGE])
+def test_whatever_is_kept_of_an_instance_comes_back_in_every_transfer_syntax(
+    archive: Archive, level: Level, transfer_syntax: str
+) -> None:
+    kept = [keyword for upper in Level if upper <= level for keyword in OTHERS[upper]]
+    made = dataset(SpecificCharacterSet="ISO_IR 192", StudyDescription="KÖPF", Rows=512)
+    expected, wanted = Dataset(), Dataset()
+    for keyword in kept:
+        made.add(filled(keyword))
+        expected.add(filled(keyword))
+        wanted.add(element_of(tag_of(keyword), vr_of(tag_of(keyword)), ()))
+    store(archive, made)
+    wanted.QueryRetrieveLevel = level.word
+    query = parse_query(encode_dataset(wanted, transfer_syntax), transfer_syntax, Model.STUDY_ROOT)
+    ((answer,),) = archive.find(query, transfer_syntax)
+    answered = dataset_to_json(decode_dataset(answer, transfer_syntax))
+    stored = dataset_to_json(expected)
+    assert {tag: answered.get(tag) for tag in stored} == stored
 
 
 def test_image_attributes_in_no_column_are_answered_and_matched_from_the_file(
