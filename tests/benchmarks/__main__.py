@@ -3,13 +3,14 @@
 import argparse
 import fnmatch
 import json
+import os
 import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.benchmarks import dcmtk, report, trials
+from tests.benchmarks import dcmtk, processes, report, trials
 from tests.benchmarks.peers import DCMQRSCP, ORTHANC, PACSNODE, SETTINGS, UNSYNCED, Peer
 from tests.benchmarks.trials import Options, Outcome
 from tests.benchmarks.workloads import WORKLOADS, Workload
@@ -30,6 +31,9 @@ def main() -> int:
     if missing := dcmtk.missing():
         print(f"{', '.join(missing)} of DCMTK: not installed (apt install dcmtk)", file=sys.stderr)
         return 2
+    kind = processes.filesystem(arguments.folder)
+    if kind == "tmpfs":
+        print(f"{arguments.folder} is memory, which syncs for nothing: --folder", file=sys.stderr)
     options = Options(
         rounds=arguments.rounds or (1 if arguments.quick else 3),
         quick=arguments.quick,
@@ -39,6 +43,7 @@ def main() -> int:
     )
     outcomes: list[Outcome] = []
     finished = _collect(outcomes, trials.run(workloads, _peers(arguments), options))
+    print(f"{os.cpu_count()} cores, {kind}, {options.rounds} rounds")
     print("\n".join(report.table(outcomes, quick=options.quick)))
     if arguments.json:
         figures = report.as_json(outcomes, quick=options.quick)

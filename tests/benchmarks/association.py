@@ -113,10 +113,6 @@ class Association:
         self._socket.sendall(wire.ABORT)
         self._close()
 
-    def echo(self) -> None:
-        self._send(self._contexts[wire.VERIFICATION], wire.echo_request(self._next_id()))
-        self._expect_success("C-ECHO")
-
     def store(self, instance: Instance) -> None:
         """Send one instance, as many blocks as it has, and wait for its answer."""
         context_id = self._contexts[instance.sop_class_uid]
@@ -125,7 +121,9 @@ class Association:
         for block in instance.blocks():
             left -= len(block)
             self._send(context_id, block, is_command=False, is_last=left == 0)
-        self._expect_success(f"C-STORE of {instance.sop_instance_uid}")
+        status = wire.status_of(self._receive())
+        if status != wire.SUCCESS:
+            raise Fault(f"C-STORE of {instance.sop_instance_uid}: status {status:04X}")
 
     def find(self, identifier: bytes) -> Iterator[bytes]:
         """The identifiers of a C-FIND's matches."""
@@ -152,11 +150,6 @@ class Association:
     def _next_id(self) -> int:
         self._message_id = self._message_id % 65535 + 1
         return self._message_id
-
-    def _expect_success(self, step: str) -> None:
-        status = wire.status_of(self._receive())
-        if status != wire.SUCCESS:
-            raise Fault(f"{step}: status {status:04X}")
 
     def _send(
         self, context_id: int, data: bytes, *, is_command: bool = True, is_last: bool = True

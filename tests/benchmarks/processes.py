@@ -59,6 +59,15 @@ def _end(process: "subprocess.Popen[str]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def filesystem(folder: Path) -> str:
+    """The kind of the file system that `folder` is in, such as ext4."""
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text("utf-8").splitlines()]
+    real = folder.resolve()
+    around = [(point, kind) for point, kind in mounts if real.is_relative_to(point)]
+    # The deepest; of two on one another the later.
+    return sorted(around, key=lambda each: len(each[0]))[-1][1]
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -85,7 +94,10 @@ def run_side_by_side(
             stack.callback(client.communicate)
             stack.callback(client.kill)
             clients.append(client)
-        outputs = [client.communicate(timeout=CLIENT_PATIENCE)[0] for client in clients]
+        try:
+            outputs = [client.communicate(timeout=CLIENT_PATIENCE)[0] for client in clients]
+        except subprocess.TimeoutExpired as error:
+            raise Fault(f"a client does not end: {error}") from error
     for client, command, output in zip(clients, commands, outputs, strict=True):
         if client.returncode != 0:
             last = " / ".join(output.strip().splitlines()[-3:])
@@ -108,7 +120,10 @@ def workers(jobs: Sequence[Callable[[], None]]) -> Iterator[Callable[[], None]]:
             sys.exit(str(error) or repr(error))
 
     def go() -> None:
-        barrier.wait(PATIENCE)
+        try:
+            barrier.wait(PATIENCE)
+        except threading.BrokenBarrierError as error:
+            raise Fault("a client did not start") from error
         for process in processes:
             process.join(CLIENT_PATIENCE)
         if codes := [process.exitcode for process in processes if process.exitcode != 0]:

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ def table(outcomes: Sequence[Outcome], *, quick: bool) -> Iterator[str]:
             yield f"{title}: {metric.name}, {workload.setting}"
             yield from _rows(metric, gathered(of_it, metric))
         if workload.note:
-            yield f"  ({workload.note})"
+            yield textwrap.fill(workload.note, 98, initial_indent="  ", subsequent_indent="  ")
         for outcome in of_it:
             if outcome.fault:
                 yield f"  FAULT, {outcome.peer}: {outcome.fault}"
