@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from pydicom import DataElement
 
 from pacsnode.dicom.character_set import ASCII, CharacterSet, best_character_set, character_set
-from pacsnode.dicom.elements import Form, is_deflated
+from pacsnode.dicom.elements import LONG_VRS, UNDEFINED, Form, is_deflated
 from pacsnode.dicom.encode import (
     LONGEST_SHORT,
     deflated,
@@ -87,48 +87,52 @@ class _Shape:
         self._gaps: list[tuple[bytes, Callable[[str], bytes]]] = []
         before = b""
         for slot in slots:
-            write = _writer(slot, form, characters)
-            if slot.text is not None:
-                before += write(slot.text)
-                continue
-            self._gaps.append((before, write))
-            before = b""
+            write = _writer(slot, before, form, characters)
+            if slot.text is None:
+                self._gaps.append((before, write))
+                before = b""
+            else:
+                before = write(slot.text)
         self._end = before
 
     def encode(self, values: Sequence[Given]) -> bytes:
         """Raises UnicodeEncodeError for a text that the character set cannot hold."""
-        parts: list[bytes] = []
-        for (before, write), value in zip(self._gaps, values, strict=True):
-            if isinstance(value, str):
-                parts += (before, write(value))
-            else:
-                parts += (before, encode_elements((value,), self._form, self._characters))
-        parts.append(self._end)
-        return b"".join(parts)
+        parts = [
+            write(value)
+            if isinstance(value, str)
+            else before + encode_elements((value,), self._form, self._characters)
+            for (before, write), value in zip(self._gaps, values, strict=True)
+        ]
+        return b"".join(parts) + self._end
 
 
-def _writer(slot: Slot, form: Form, characters: CharacterSet) -> Callable[[str], bytes]:
-    """Makes the element of a slot from its text."""
+def _writer(
+    slot: Slot, before: bytes, form: Form, characters: CharacterSet
+) -> Callable[[str], bytes]:
+    """Makes the element of a slot from its text, behind what stands before it."""
     tag, vr, _ = slot
-    empty = header(tag, vr, 0, form)
-    size = 2 if form.is_explicit and len(empty) == 8 else 4  # bytes of the length field (PS3.5 7.1)
+    empty = before + header(tag, vr, 0, form)
+    size = 2 if form.is_explicit and vr.encode() not in LONG_VRS else 4  # bytes of the length field
     head = empty[:-size]
+    longest = LONGEST_SHORT if size == 2 else UNDEFINED
     order: Literal["little", "big"] = "little" if form.is_little else "big"
     padding = padding_of(vr)
 
     def write(text: str) -> bytes:
         value = characters.encode(text, vr)
-        if len(value) % 2:
+        length = len(value)
+        if length % 2:
             value += padding
-        if size == 2 and len(value) > LONGEST_SHORT:
-            return header(tag, vr, len(value), form) + value
-        return head + len(value).to_bytes(size, order) + value
+            length += 1
+        if length > longest:
+            return before + header(tag, vr, length, form) + value
+        return head + length.to_bytes(size, order) + value
 
     def write_numbers(text: str) -> bytes:
         values: Sequence[Value] = text.split("\\") if text else ()
         if vr in NUMBER_FORMATS:
             values = numbers_of(values)
         value = encode_value(vr, values, form, characters)
-        return header(tag, vr, len(value), form) + value
+        return before + header(tag, vr, len(value), form) + value
 
     return write_numbers if vr in _NUMBERS else write

@@ -82,8 +82,8 @@ def listed(connection: Connection, keyword: str, ids: Iterable[int]) -> Values:
     """ModalitiesInStudy or SOPClassesInStudy of studies: distinct values, sorted."""
     found: dict[int, set[str]] = {}
     for id_, joined in connection.execute(_LISTED[keyword], (json.dumps(list(ids)),)):
-        found.setdefault(id_, set()).update(value for value in joined.split("\\") if value)
-    return {id_: tuple(sorted(texts)) for id_, texts in found.items()}
+        found.setdefault(id_, set()).update(joined.split("\\"))
+    return {id_: tuple(sorted(filter(None, texts))) for id_, texts in found.items()}
 
 
 def _availability(connection: Connection, level: Level, ids: Iterable[int]) -> Values:

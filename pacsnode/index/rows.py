@@ -61,7 +61,7 @@ _FROM = {
 
 def _select(level: Level) -> str:
     names = ", ".join(f"{TABLE[level]}.{column(keyword)}" for keyword in _KEYWORDS[level])
-    return f"SELECT {TABLE[level]}.id, {names}, {_FURTHER[level]} FROM {_FROM[level]}"
+    return f"SELECT {names}, {TABLE[level]}.id, {_FURTHER[level]} FROM {_FROM[level]}"
 
 
 _SELECT = {level: _select(level) for level in Level}
@@ -146,19 +146,20 @@ def _rows(
     connection: Connection, level: Level, rest: str, parameters: Sequence[object]
 ) -> list[Row]:
     keywords = _KEYWORDS[level]
-    build = _BUILD[level]
+    build, end = _BUILD[level], len(keywords)
     return [
-        build(row[0], dict(zip(keywords, row[1:], strict=False)), row[1 + len(keywords) :])
+        build(dict(zip(keywords, row, strict=False)), row[end:])
         for row in connection.execute(f"{_SELECT[level]} {rest}", parameters).fetchall()
     ]
 
 
-def _patient(id_: int, values: Mapping[str, str], further: tuple[Any, ...]) -> Row:
-    return Row({Level.PATIENT: id_}, 0, values, {Level.PATIENT: further[0]})
+def _patient(values: Mapping[str, str], further: tuple[Any, ...]) -> Row:
+    id_, others = further
+    return Row({Level.PATIENT: id_}, 0, values, {Level.PATIENT: others})
 
 
-def _study(id_: int, values: Mapping[str, str], further: tuple[Any, ...]) -> Row:
-    patient, received_at, patient_others, others, aliases = further
+def _study(values: Mapping[str, str], further: tuple[Any, ...]) -> Row:
+    id_, patient, received_at, patient_others, others, aliases = further
     return Row(
         {Level.PATIENT: patient, Level.STUDY: id_},
         received_at,
@@ -168,13 +169,13 @@ def _study(id_: int, values: Mapping[str, str], further: tuple[Any, ...]) -> Row
     )
 
 
-def _series(id_: int, values: Mapping[str, str], further: tuple[Any, ...]) -> Row:
-    study, position, others = further
+def _series(values: Mapping[str, str], further: tuple[Any, ...]) -> Row:
+    id_, study, position, others = further
     return Row({Level.STUDY: study, Level.SERIES: id_}, position, values, {Level.SERIES: others})
 
 
-def _instance(id_: int, values: Mapping[str, str], further: tuple[Any, ...]) -> Row:
-    series, position, *stored = further
+def _instance(values: Mapping[str, str], further: tuple[Any, ...]) -> Row:
+    id_, series, position, *stored = further
     return Row(
         {Level.SERIES: series, Level.IMAGE: id_},
         position,
