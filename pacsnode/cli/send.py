@@ -21,7 +21,7 @@ from pacsnode.errors import (
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
     from pacsnode.dicom.message import Peer
-    from pacsnode.scu.store import Outcome, Sendable
+    from pacsnode.scu.sendable import Outcome, Sendable
 
 
 @click.command("send")

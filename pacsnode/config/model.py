@@ -117,12 +117,6 @@ def _same_association(value: object) -> object:
     return "same" if value == "same association" else value
 
 
-def _one_association(value: int) -> int:
-    if value > 1:
-        raise ValueError(f"{value} at once: more than 1 {LATER}")
-    return value
-
-
 def _workers(value: object) -> object:
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if value != "auto" and not (is_number and value in range(1, MOST_WORKERS + 1)):
@@ -276,7 +270,7 @@ class Modality(Section):
             "compressed, such as ExplicitVRLittleEndian",
         )
     )
-    associations: Annotated[int, AfterValidator(_one_association)] = Field(1, ge=1, description="1")
+    associations: int = Field(1, ge=1, le=32, description="a number from 1 to 32")
     max_associations: int | None = Field(
         None, ge=1, description="a number from 1 on; or null for no limit of its own"
     )

@@ -31,7 +31,8 @@ class ProposedContext:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Where another application entity is, and how the node names itself to it."""
+    """Where another application entity is, and how the node names itself to it. `associations` is
+    how many are opened at once to send to it."""
 
     name: str
     ae_title: str
@@ -40,6 +41,7 @@ class Peer:
     calling_ae_title: str
     character_set: str | None = None
     transfer_syntaxes: tuple[str, ...] | None = None
+    associations: int = 1
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -244,10 +246,21 @@ class Channel(Protocol):
     def echo(self) -> Response:
         """C-ECHO. Raises NoPresentationContext where Verification was not accepted."""
 
-    def store(self, operation: Suboperation, tick: Tick = no_tick) -> Response:
+    def load(self, operation: Suboperation) -> None:
+        """Read the beginning of the dataset of what `store` will be asked for next, which saves the
+        time then. Raises InstanceDamaged where it ends too early, OSError."""
+
+    def store(
+        self,
+        operation: Suboperation,
+        tick: Tick = no_tick,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Response:
         """C-STORE, and the answer to it. `tick` is called at least every 0.5 s while this waits;
-        while bytes go out only where another message may go to the caller meanwhile. What `tick`
-        raises passes through, the association being aborted if the message was under way."""
+        while bytes go out only where another message may go to the caller meanwhile. `meanwhile` is
+        called once, when all has gone out, before the answer is awaited: the time to `load` what
+        comes next. What the two raise passes through, the association being aborted if the message
+        was under way."""
 
     def find(self, context: Context, identifier: bytes) -> Iterator[Response]:
         """C-FIND; closing the iterator before its end sends a C-CANCEL and drains the rest."""

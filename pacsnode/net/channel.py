@@ -86,7 +86,15 @@ class AssociationChannel:
             self._messages.send_message(context.context_id, command)
             return self._response(commands.C_ECHO_RQ, message_id, no_tick)
 
-    def store(self, operation: Suboperation, tick: Tick = no_tick) -> Response:
+    def load(self, operation: Suboperation) -> None:
+        self._messages.load(operation.context.context_id, operation.source)
+
+    def store(
+        self,
+        operation: Suboperation,
+        tick: Tick = no_tick,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Response:
         message_id = self._next_message_id()
         command = commands.encode(
             {
@@ -101,9 +109,10 @@ class AssociationChannel:
             }
         )
         sending_tick = tick if self._ticks_while_sending else no_tick
-        self._messages.load(operation.context.context_id, operation.source)
+        self.load(operation)
         with self._aborting():
             self._messages.send_loaded(operation.context.context_id, command, sending_tick)
+            meanwhile()
             return self._response(commands.C_STORE_RQ, message_id, tick)
 
     def find(self, context: Context, identifier: bytes) -> Iterator[Response]:

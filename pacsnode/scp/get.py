@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from pacsnode.dicom.message import Answer, GetRequest, Tick
 from pacsnode.scp.retrieve import retrieve
-from pacsnode.scu.store import Outcome, Sendable, Sending, send_on
+from pacsnode.scu.sendable import Outcome, Sendable, Sending
+from pacsnode.scu.store import send_on
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
@@ -24,6 +25,6 @@ def get(
 
     def send_back(sendables: Iterable[Sendable], tick: Tick) -> Generator[Outcome, None, None]:
         sending = Sending(wanted, tick=tick, spool_folder=spool_folder)
-        return send_on(request.channel, sendables, sending)
+        return send_on(request.channel, sendables, sending, lambda: not request.cancelled())
 
     yield from retrieve(request, archive, send_back, default_character_set)

@@ -9,7 +9,8 @@ from pacsnode.dicom.message import Answer, Connect, MoveRequest, Tick
 from pacsnode.scp.access import Settings, nearest_title
 from pacsnode.scp.retrieve import retrieve
 from pacsnode.scu.peer import find_modality, peer_of
-from pacsnode.scu.store import Originator, Outcome, Sendable, send
+from pacsnode.scu.sendable import Originator, Outcome, Sendable
+from pacsnode.scu.store import send
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
@@ -41,8 +42,9 @@ def move(
             sendables,
             originator=originator,
             tick=tick,
-            may_retry=lambda: not request.cancelled(),
+            may_go_on=lambda: not request.cancelled(),
             spool_folder=spool_folder,
+            thread_ended=archive.release_thread,
         )
 
     yield from retrieve(request, archive, send_there, default_character_set)

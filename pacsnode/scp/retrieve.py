@@ -33,7 +33,7 @@ from pacsnode.errors import (
     StorageError,
 )
 from pacsnode.scp.failure import Table, failure, status_of
-from pacsnode.scu.store import Outcome, Sendable
+from pacsnode.scu.sendable import Outcome, Sendable
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
@@ -247,14 +247,14 @@ class Suboperations:
 def _perform(
     request: Retrieval, operations: Suboperations, outcomes: Generator[Outcome, None, None]
 ) -> Answer:
-    """Run the sub-operations to their end, or to the requester's C-CANCEL."""
+    """Run the sub-operations to their end; after a C-CANCEL `outcomes` begins no more of them."""
     try:
         if request.cancelled():
             return operations.ended(status.CANCELLED, "")
         for outcome in outcomes:
             operations.take(outcome)
-            if operations.remaining and request.cancelled():
-                return operations.ended(status.CANCELLED, "")
+        if operations.remaining and request.cancelled():
+            return operations.ended(status.CANCELLED, "")
     except NetworkError as error:
         # The requester has gone: what still goes out elsewhere is cut off, not ended politely.
         outcomes.throw(error)

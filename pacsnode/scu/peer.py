@@ -23,6 +23,7 @@ def peer_of(name: str, modality: Modality, calling_ae_title: str) -> Peer:
         calling_ae_title=modality.calling_ae_title or calling_ae_title,
         character_set=modality.character_set,
         transfer_syntaxes=modality.transfer_syntaxes,
+        associations=modality.associations,
     )
 
 

@@ -2,7 +2,7 @@
 each transfer syntax in a context of its own, so that the peer cannot choose the one for the other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,10 +25,12 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What fits into one association."""
+    """What fits into one association. There is no context that could be proposed for those kinds
+    of it that are `unproposable`."""
 
     contexts: frozenset[ProposedContext]
     kinds: frozenset[Kind]
+    unproposable: frozenset[Kind]
 
 
 def sendable_as(transfer_syntax_uid: str, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -60,18 +62,26 @@ def group(kinds: Iterable[Kind], wanted: Sequence[str] | None = None) -> list[Gr
     """As few groups as first fit gives; kinds of one SOP class stay together where they can, as
     they share their uncompressed contexts."""
     groups: list[Group] = []
+    members: dict[Kind, frozenset[ProposedContext]] = {}
     contexts: frozenset[ProposedContext] = frozenset()
-    members: set[Kind] = set()
     for kind in sorted(set(kinds)):
         needed = contexts_of(kind, wanted)
         if members and len(contexts | needed) > MOST_CONTEXTS:
-            groups.append(Group(contexts, frozenset(members)))
-            contexts, members = frozenset(), set()
+            groups.append(_group_of(members))
+            contexts, members = frozenset(), {}
         contexts |= needed
-        members.add(kind)
+        members[kind] = needed
     if members:
-        groups.append(Group(contexts, frozenset(members)))
+        groups.append(_group_of(members))
     return groups
+
+
+def _group_of(members: Mapping[Kind, frozenset[ProposedContext]]) -> Group:
+    return Group(
+        frozenset().union(*members.values()),
+        frozenset(members),
+        frozenset(kind for kind, contexts in members.items() if not contexts),
+    )
 
 
 def widen(

@@ -154,6 +154,8 @@ def test_sizes_have_units(file: Path, text: str, bytes_: int) -> None:
         ("modalities: {A: {host: x, character_set: latin1}}", "modalities.A.character_set"),
         ("modalities: {A: {host: x, transfer_syntaxes: []}}", "modalities.A.transfer_syntaxes"),
         ("modalities: {A: {host: x, transfer_syntaxes: [A]}}", "modalities.A.transfer_syntaxes"),
+        ("modalities: {A: {host: x, associations: 0}}", "modalities.A.associations"),
+        ("modalities: {A: {host: x, associations: 33}}", "modalities.A.associations"),
         ("log: {level: LOUD}", "log.level"),
         ("log: {format: xml}", "log.format"),
     ],
@@ -172,7 +174,6 @@ def test_impossible_values_are_named_with_what_is_allowed(file: Path, text: str,
         "index: {url: 'postgresql://user:secret@host/database'}",
         "storage: {url: 's3://bucket/prefix'}",
         "modalities: {A: {host: x, tls: true}}",
-        "modalities: {A: {host: x, associations: 2}}",
         "modalities: {A: {host: x, transfer_syntaxes: [JPEG2000Lossless]}}",
     ],
 )
@@ -192,12 +193,13 @@ def test_what_is_harmless_already_is_taken(file: Path) -> None:
         "modalities:\n"
         "  A: {host: '[::1]', allow: [commit], commit_report: same association, tls: false}\n"
         "  B: {host: x, allow: all, character_set: ISO_IR 100, max_associations: 3,\n"
-        "      transfer_syntaxes: [ExplicitVRLittleEndian, 1.2.840.10008.1.2]}\n"
+        "      associations: 4, transfer_syntaxes: [ExplicitVRLittleEndian, 1.2.840.10008.1.2]}\n"
     )
     modalities = loaded(file, text).modalities
     assert modalities["A"].host == "::1"
     assert modalities["A"].commit_report == "same"
     assert modalities["B"].allow == SERVICES
+    assert modalities["B"].associations == 4
     assert modalities["B"].transfer_syntaxes == ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 
 

@@ -205,3 +205,63 @@ def test_ticks_come_while_a_peer_takes_a_long_dataset_without_a_pause(play: Play
     channel.store(Suboperation(channel.contexts[0], CT, "1.2", source), lambda: ticks.append(1))
     channel.abort()
     assert len(ticks) >= 8
+
+
+def test_what_comes_next_is_loaded_before_the_answer_is_there(play: Play) -> None:
+    """The peer answers only when the next dataset is loaded, and gets that one whole."""
+    is_loaded = threading.Event()
+    received = []
+
+    def script(connection: socket.socket) -> None:
+        raw.accept(connection)
+        peer = RawPeer.over(connection)
+        for message_id in (1, 2):
+            data = b""
+            control = 0
+            while control != LAST:
+                pdu = peer.receive()
+                assert pdu is not None
+                control = pdu[1][5]
+                data += b"" if control & COMMAND else pdu[1][6:]
+            received.append(data)
+            assert is_loaded.wait(20)
+            answer = raw.command(x0100=0x8001, x0120=message_id, x0800=0x0101, x0900=0)
+            connection.sendall(raw.pdu(raw.P_DATA, raw.pdv(1, 3, answer)))
+
+    channel = open_channel(play(script))
+    datasets = [os.urandom(40_000), os.urandom(2_500_000)]
+    first, second = (
+        Suboperation(channel.contexts[0], CT, uid, DatasetSource(io.BytesIO(data), len(data)))
+        for uid, data in zip(("1.2", "1.3"), datasets, strict=True)
+    )
+
+    def meanwhile() -> None:
+        channel.load(second)
+        is_loaded.set()
+
+    assert channel.store(first, meanwhile=meanwhile).status == 0
+    assert second.source.file.tell() > 0, "read ahead"
+    assert channel.store(second).status == 0
+    channel.abort()
+    assert received == datasets
+
+
+def test_another_instance_than_the_one_loaded_goes_out_whole(play: Play) -> None:
+    peer = Collecting(16384)
+    channel = open_channel(play(peer))
+    loaded, wanted = (DatasetSource(io.BytesIO(data), 4) for data in (b"abcd", b"efgh"))
+    channel.load(Suboperation(channel.contexts[0], CT, "1.2", loaded))
+    assert channel.store(Suboperation(channel.contexts[0], CT, "1.3", wanted)).status == 0
+    channel.abort()
+    assert peer.data == b"efgh"
+
+
+def test_what_goes_wrong_meanwhile_passes_and_ends_the_association(play: Play) -> None:
+    def meanwhile() -> None:
+        raise LookupError("a fault of ours")
+
+    channel = open_channel(play(Collecting(16384)))
+    source = DatasetSource(io.BytesIO(b"ab"), 2)
+    with pytest.raises(LookupError):
+        channel.store(Suboperation(channel.contexts[0], CT, "1.2", source), meanwhile=meanwhile)
+    assert not channel.is_open

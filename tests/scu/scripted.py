@@ -34,19 +34,25 @@ PEER = Peer("STORE", "STORESCP", "peer.example", 104, "PACSNODE")
 
 @dataclass(frozen=True)
 class Sample:
-    """A sendable in memory. `error` is raised on opening it."""
+    """A sendable in memory. `error` is raised on opening it; `log` is told when it is opened and
+    closed."""
 
     sop_instance_uid: str
     sop_class_uid: str = CT
     transfer_syntax_uid: str = EXPLICIT
     data: bytes = b"\x08\x00\x60\x00CS\x02\x00CT"
-    error: Exception | None = None
+    error: BaseException | None = None
+    log: list[str] = field(default_factory=list, compare=False)
 
     @contextmanager
     def open(self) -> Iterator[DatasetSource]:
+        self.log.append(f"open {self.sop_instance_uid}")
         if self.error is not None:
             raise self.error
-        yield DatasetSource(BytesIO(self.data), len(self.data))
+        try:
+            yield DatasetSource(BytesIO(self.data), len(self.data))
+        finally:
+            self.log.append(f"close {self.sop_instance_uid}")
 
 
 Verdict = int | Response | Exception | Callable[[Suboperation, Tick], Response | int]
@@ -119,6 +125,7 @@ class ScriptedChannel:
     stored: list[tuple[Suboperation, Response]] = field(default_factory=list)
     datasets: dict[str, bytes] = field(default_factory=dict)
     end: str = ""
+    loaded: Suboperation | None = None
     answers: Callable[[Context, bytes], Iterator[Response]] | None = None
 
     @property
@@ -128,7 +135,15 @@ class ScriptedChannel:
     def echo(self) -> Response:
         return Response(0)
 
-    def store(self, operation: Suboperation, tick: Tick = no_tick) -> Response:
+    def load(self, operation: Suboperation) -> None:
+        self.loaded = operation
+
+    def store(
+        self,
+        operation: Suboperation,
+        tick: Tick = no_tick,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Response:
         assert self.is_open, "a request on an association that is over"
         assert operation.context in self.contexts
         assert operation.context.as_scu
@@ -139,6 +154,7 @@ class ScriptedChannel:
         verdict: Verdict = verdicts.pop(0) if verdicts else 0
         try:
             tick()
+            meanwhile()
             if isinstance(verdict, Exception):
                 raise verdict
             if callable(verdict):

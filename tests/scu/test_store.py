@@ -13,8 +13,9 @@ from pacsnode.errors import (
     PeerUnreachable,
     TranscodingError,
 )
-from pacsnode.scu import store
-from pacsnode.scu.store import Originator, Sending, send, send_on
+from pacsnode.scu import plan, sender, tasks
+from pacsnode.scu.sendable import Originator, Sending
+from pacsnode.scu.store import send, send_on
 from tests.scu.scripted import (
     CT,
     EXPLICIT,
@@ -129,7 +130,7 @@ def test_a_peer_that_loses_every_association_is_given_up() -> None:
     outcomes = list(send(peer, PEER, samples(1000)))
     assert len(outcomes) == 1000
     assert all(outcome.is_failure for outcome in outcomes)
-    assert peer.attempts == store.LOST_IN_A_ROW
+    assert peer.attempts == sender.LOST_IN_A_ROW
 
 
 def test_an_a7xx_answer_is_tried_once_more_on_a_fresh_association() -> None:
@@ -188,8 +189,8 @@ def test_more_kinds_than_128_contexts_go_over_several_associations_one_at_a_time
 
 def test_kinds_that_come_again_need_no_association_of_their_own() -> None:
     many = [
-        Sample(f"1.2.{n}", CT if n // store.LOOK_AHEAD % 2 else MR)
-        for n in range(6 * store.LOOK_AHEAD)
+        Sample(f"1.2.{n}", CT if n // tasks.LOOK_AHEAD % 2 else MR)
+        for n in range(6 * tasks.LOOK_AHEAD)
     ]
     peer = ScriptedPeer()
     assert all(outcome.is_success for outcome in send(peer, PEER, many))
@@ -220,7 +221,7 @@ def test_no_more_is_read_than_is_planned_ahead() -> None:
 
     outcomes = send(ScriptedPeer(), PEER, endless())
     assert next(outcomes).is_success
-    assert next(read) == store.LOOK_AHEAD
+    assert next(read) == tasks.LOOK_AHEAD
     outcomes.close()
 
 
@@ -285,7 +286,7 @@ def test_an_association_that_closed_behind_an_instance_is_opened_anew() -> None:
 
 def test_on_a_given_association_nothing_is_retried_and_its_end_is_passed_on() -> None:
     peer = ScriptedPeer(verdicts={"1.2.1": [0xA700], "1.2.2": [lost()]})
-    channel = peer(PEER, list(store.plan.contexts_of(store.plan.Kind(CT, EXPLICIT))))
+    channel = peer(PEER, list(plan.contexts_of(plan.Kind(CT, EXPLICIT))))
     outcomes = send_on(channel, samples(3), Sending())
     assert next(outcomes).status == 0xA700
     with pytest.raises(AssociationLost):

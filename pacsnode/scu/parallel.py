@@ -1,0 +1,177 @@
+"""Instances over several associations with a peer at once, each the affair of a sender in a thread
+of its own. Who wants the sending stays in one thread, which hears of every outcome."""
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from pacsnode.dicom.message import Connect, Peer
+from pacsnode.errors import AssociationLost, PacsnodeError
+from pacsnode.scu.sendable import Outcome, Sendable, Sending
+from pacsnode.scu.sender import Prospects, Sender
+from pacsnode.scu.tasks import LOOK_AHEAD, Stopped, Tasks, pull, tasks_of
+
+SLICE = 0.5  # seconds between two ticks
+
+
+class _Fault(NamedTuple):
+    """What ended a thread."""
+
+    error: BaseException
+
+
+class _Opened(NamedTuple):
+    """An association stands."""
+
+
+def send_side_by_side(
+    connect: Connect,
+    peer: Peer,
+    pending: Iterator[Sendable],
+    sending: Sending,
+    may_go_on: Callable[[], bool],
+    thread_ended: Callable[[], None],
+) -> Generator[Outcome, None, None]:
+    """As scu.store.send, over up to `peer.associations`. Closing the iterator aborts what is under
+    way. `thread_ended` is called by each thread as its last act."""
+    senders = _Senders(connect, peer, sending, thread_ended)
+    try:
+        yield from _outcomes(senders, pending, sending, may_go_on)
+        senders.finish()
+    finally:
+        senders.break_off()
+
+
+def _outcomes(
+    senders: "_Senders",
+    pending: Iterator[Sendable],
+    sending: Sending,
+    may_go_on: Callable[[], bool],
+) -> Generator[Outcome, None, None]:
+    more, failure = True, None
+    while True:
+        if more and senders.waiting < LOOK_AHEAD // 2:  # nobody shall be idle meanwhile
+            try:
+                batch = pull(pending, sending.tick)
+            except PacsnodeError as error:  # what was found before goes out first
+                batch, failure = [], error
+            more = bool(batch)
+            senders.put(batch)
+        if not senders.outstanding:
+            break
+        outcome = senders.next_outcome()
+        if outcome is not None:
+            yield outcome
+        if not may_go_on():
+            more = False
+            senders.forget_waiting()
+    if failure is not None:
+        raise failure
+
+
+class _Senders:
+    """The threads and what they share. `outstanding` is how many instances have no outcome yet."""
+
+    def __init__(
+        self, connect: Connect, peer: Peer, sending: Sending, thread_ended: Callable[[], None]
+    ) -> None:
+        self._connect = connect
+        self._peer = peer
+        self._sending = sending
+        self._thread_ended = thread_ended
+        self._prospects = Prospects()
+        self._tasks = Tasks()
+        self._results: queue.SimpleQueue[Outcome | _Opened | _Fault] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._is_ending = False
+        self._is_broken_off = False
+        self.outstanding = 0
+
+    @property
+    def waiting(self) -> int:
+        return len(self._tasks)
+
+    def put(self, batch: list[Sendable]) -> None:
+        self.outstanding += len(batch)
+        self._tasks.put(tasks_of(batch, self._sending))
+        if batch and not self._threads:
+            self._start()  # the others when it has its association: not all call in vain
+
+    def next_outcome(self) -> Outcome | None:
+        """None where there is none yet, at least every 0.5 s. Raises Stopped, and what ended a
+        thread unexpectedly."""
+        try:
+            result = self._results.get(timeout=SLICE)
+        except queue.Empty:
+            self._sending.tick()
+            return None
+        if isinstance(result, _Fault):
+            raise result.error
+        if isinstance(result, Outcome):
+            self.outstanding -= 1
+            return result
+        for _ in range(min(self._peer.associations - len(self._threads), self.waiting)):
+            self._start()
+        return None
+
+    def forget_waiting(self) -> None:
+        """What nobody has begun is not sent, and nothing is tried again."""
+        self._is_ending = True
+        self.outstanding -= self._tasks.clear()
+
+    def finish(self) -> None:
+        """Release the associations. Raises Stopped."""
+        self._tasks.close()
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(SLICE)
+                self._sending.tick()
+
+    def break_off(self) -> None:
+        """Abort what is under way, wherever it is."""
+        self._is_broken_off = True
+        self._tasks.clear()
+        self._tasks.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _start(self) -> None:
+        sender = Sender(
+            self._connect,
+            self._peer,
+            replace(self._sending, tick=self._tick),
+            self._prospects,
+            lambda: not self._is_ending,
+            lambda: self._results.put(_Opened()),
+        )
+        thread = threading.Thread(target=self._run, args=(sender,), name="sender", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _tick(self) -> None:
+        """In the senders' threads."""
+        if self._is_broken_off:
+            raise Stopped(AssociationLost("the sending was broken off"))
+
+    def _run(self, sender: Sender) -> None:
+        try:
+            self._work(sender)
+            self._tick()
+            sender.release()
+        except Stopped:
+            sender.abort()
+        except BaseException as error:  # noqa: BLE001  # raised again by next_outcome
+            sender.abort()
+            self._results.put(_Fault(error))
+        finally:
+            self._thread_ended()
+
+    def _work(self, sender: Sender) -> None:
+        while (task := self._tasks.take(sender, wait=True)) is not None:
+            result = sender.deliver(task, lambda: self._tasks.reserve(sender))
+            if not isinstance(result, Outcome):
+                self._tasks.put_back(sender, result)
+                return
+            self._results.put(result)

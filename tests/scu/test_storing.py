@@ -1,0 +1,134 @@
+"""The next instance is got ready while the answer to the last is awaited."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from pacsnode.dicom.message import Suboperation, Tick
+from pacsnode.errors import IndexFailure, InstanceMissing
+from pacsnode.scu import plan
+from pacsnode.scu.sendable import Sendable, Sending
+from pacsnode.scu.store import send, send_on
+from tests.scu.scripted import (
+    CT,
+    EXPLICIT,
+    IMPLICIT,
+    PEER,
+    Sample,
+    ScriptedChannel,
+    ScriptedPeer,
+    Verdict,
+    lost,
+)
+
+
+def samples(count: int, log: list[str], **more: str) -> list[Sample]:
+    return [Sample(f"1.2.{number}", log=log, **more) for number in range(1, count + 1)]
+
+
+def noting(log: list[str]) -> Verdict:
+    """Success, told to `log`: by then the answer has been waited for."""
+
+    def answer(operation: Suboperation, tick: Tick) -> int:
+        log.append(f"answer {operation.sop_instance_uid}")
+        return 0
+
+    return answer
+
+
+def noting_peer(log: list[str], count: int = 5) -> ScriptedPeer:
+    return ScriptedPeer(verdicts={f"1.2.{n}": [noting(log)] for n in range(1, count + 1)})
+
+
+def channel_of(peer: ScriptedPeer) -> ScriptedChannel:
+    peer(PEER, list(plan.contexts_of(plan.Kind(CT, EXPLICIT))))
+    return peer.channels[0]
+
+
+IN_TURN = [
+    "open 1.2.1", "open 1.2.2", "answer 1.2.1", "close 1.2.1",
+    "open 1.2.3", "answer 1.2.2", "close 1.2.2",
+    "answer 1.2.3", "close 1.2.3",
+]  # fmt: skip
+
+
+def test_the_next_instance_is_opened_before_the_answer_is_there() -> None:
+    log: list[str] = []
+    peer = noting_peer(log)
+    assert all(outcome.is_success for outcome in send(peer, PEER, samples(3, log)))
+    assert log == IN_TURN
+
+
+def test_on_a_given_association_it_is_too() -> None:
+    log: list[str] = []
+    channel = channel_of(noting_peer(log))
+    assert all(o.is_success for o in send_on(channel, iter(samples(3, log)), Sending()))
+    assert log == IN_TURN
+
+
+def test_what_is_loaded_ahead_is_what_goes_out_next() -> None:
+    channel = channel_of(ScriptedPeer())
+    seen = []
+    for _ in send_on(channel, samples(3, []), Sending()):
+        assert channel.loaded is not None
+        seen.append(channel.loaded.sop_instance_uid)
+    assert seen == ["1.2.2", "1.2.3", "1.2.3"]
+    assert channel.stored[2][0] is channel.loaded
+
+
+@pytest.mark.parametrize("error", [InstanceMissing("no file"), PermissionError(13, "no")])
+def test_a_failure_to_open_the_next_is_told_in_its_turn(error: Exception) -> None:
+    log: list[str] = []
+    wanted = samples(4, log)
+    wanted[1] = Sample("1.2.2", error=error, log=log)
+    outcomes = list(send(noting_peer(log), PEER, wanted))
+    assert [outcome.is_success for outcome in outcomes] == [True, False, True, True]
+    assert log.count("open 1.2.2") == 1, "it is not tried again for that"
+    assert log.index("open 1.2.2") < log.index("answer 1.2.1")
+
+
+def test_what_was_opened_for_an_association_that_is_lost_is_opened_anew() -> None:
+    log: list[str] = []
+    peer = ScriptedPeer(verdicts={"1.2.1": [lost()]})
+    outcomes = list(send(peer, PEER, samples(3, log)))
+    assert [outcome.is_success for outcome in outcomes] == [True, True, True]
+    assert log.count("open 1.2.2") == 2
+    assert sorted(entry.removeprefix("open ") for entry in log if entry.startswith("open")) == (
+        sorted(entry.removeprefix("close ") for entry in log if entry.startswith("close"))
+    ), "all files are closed"
+
+
+def test_nothing_is_decompressed_while_an_answer_waits() -> None:
+    log: list[str] = []
+    peer = noting_peer(log)
+    peer.accepts = lambda _, transfer_syntax: transfer_syntax == IMPLICIT
+    assert all(outcome.is_success for outcome in send(peer, PEER, samples(2, log)))
+    assert log[:2] == ["open 1.2.1", "answer 1.2.1"]
+
+
+def test_leaving_early_closes_what_was_opened_ahead() -> None:
+    log: list[str] = []
+    outcomes = send(ScriptedPeer(), PEER, samples(3, log))
+    next(outcomes)
+    assert log[-1] == "close 1.2.1"
+    outcomes.close()
+    assert log[-1] == "close 1.2.2"
+
+
+def test_leaving_a_given_association_early_does_so_too() -> None:
+    log: list[str] = []
+    outcomes = send_on(channel_of(ScriptedPeer()), samples(3, log), Sending())
+    next(outcomes)
+    outcomes.close()
+    assert log[-1] == "close 1.2.2"
+
+
+def test_a_selection_that_fails_ahead_does_so_in_its_turn() -> None:
+    def failing() -> Iterator[Sendable]:
+        yield from samples(2, [])
+        raise IndexFailure("disk I/O error")
+
+    outcomes = send_on(channel_of(ScriptedPeer()), failing(), Sending())
+    assert [next(outcomes).is_success, next(outcomes).is_success] == [True, True]
+    with pytest.raises(IndexFailure):
+        next(outcomes)
