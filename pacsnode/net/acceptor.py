@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom._globals import MODE_ACCEPTOR
@@ -16,7 +16,7 @@ from pynetdicom.pdu_primitives import (
     AsynchronousOperationsWindowNegotiation,
     SOPClassExtendedNegotiation,
 )
-from pynetdicom.presentation import PresentationContext, build_role
+from pynetdicom.presentation import build_role
 from pynetdicom.transport import AddressInformation
 
 from pacsnode import log
@@ -30,12 +30,12 @@ from pacsnode.net.contexts import Roles, Service, choose_roles, choose_transfer_
 from pacsnode.net.messages import Messages
 from pacsnode.net.serving import Server, Surviving
 from pacsnode.net.transport import Connection
-from pacsnode.net.upper_layer import ACCEPTED, DrivenAssociation, UpperLayer
+from pacsnode.net.upper_layer import DrivenAssociation, UpperLayer
 
 logger = logging.getLogger(__name__)
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 3, 4  # PS3.8 9.3.3.2
+ACCEPTED, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0, 3, 4  # PS3.8 9.3.3.2
 WRONG_APPLICATION_CONTEXT, WRONG_VERSION = (1, 1, 2), (1, 2, 2)  # PS3.8 9.3.4
 
 _RELATIONAL = b"\x01"  # SOP Class Extended Negotiation of queries, first byte (PS3.4 C.5.1.1)
@@ -233,44 +233,33 @@ class Acceptance(ACSE):
         self._contexts = contexts
 
     def _negotiate_as_acceptor(self) -> None:
-        request = cast(A_ASSOCIATE, self.requestor.primitive)
         roles = {
             str(uid): Roles(bool(item.scu_role), bool(item.scp_role))
             for uid, item in self.requestor.role_selection.items()
         }
         agreed = choose_roles(roles)
-        self._association.settle_contexts(
-            [self._result(cx, agreed) for cx in request.presentation_context_definition_list]
-        )
+        layer = self._association.dul
+        layer.answered = [self._answer(context, agreed) for context in layer.proposed]
         for uid, role in agreed.items():
             self.acceptor.add_negotiation_item(build_role(uid, role.scu, role.scp))
         self._answer_extensions()
         self.send_accept()
         self._association.is_established = True
 
-    def _result(
-        self, proposed: PresentationContext, roles: dict[str, Roles]
-    ) -> PresentationContext:
-        uid = str(proposed.abstract_syntax or "")
+    def _answer(
+        self, proposed: associate.ProposedContext, roles: dict[str, Roles]
+    ) -> associate.AnsweredContext:
+        number, uid, transfer_syntaxes = proposed
         service = service_of(uid)
-        chosen = choose_transfer_syntax(service, proposed.transfer_syntax) if service else None
-        result = PresentationContext()
-        result.context_id = proposed.context_id
-        result.abstract_syntax = proposed.abstract_syntax
-        # That of a context which is not accepted says nothing (PS3.8 9.3.3.2).
-        result.transfer_syntax = [chosen or ImplicitVRLittleEndian]
-        result.result = ACCEPTED
+        # The transfer syntax of a context which is not accepted says nothing (PS3.8 9.3.3.2).
         if service is None:
-            result.result = NO_ABSTRACT_SYNTAX
-        elif chosen is None:
-            result.result = NO_TRANSFER_SYNTAX
-        else:
-            role = roles.get(uid, Roles(scu=True, scp=False))
-            number = cast(int, proposed.context_id)
-            self._contexts[number] = Context(
-                number, uid, str(chosen), as_scu=role.scp, as_scp=role.scu
-            )
-        return result
+            return associate.AnsweredContext(number, NO_ABSTRACT_SYNTAX, ImplicitVRLittleEndian)
+        chosen = choose_transfer_syntax(service, transfer_syntaxes)
+        if chosen is None:
+            return associate.AnsweredContext(number, NO_TRANSFER_SYNTAX, ImplicitVRLittleEndian)
+        role = roles.get(uid, Roles(scu=True, scp=False))
+        self._contexts[number] = Context(number, uid, chosen, as_scu=role.scp, as_scp=role.scu)
+        return associate.AnsweredContext(number, ACCEPTED, chosen)
 
     def _answer_extensions(self) -> None:
         """Queries are relational for whoever asks (PS3.4 C.5.1.1); messages come one at a time."""

@@ -1,7 +1,10 @@
-"""A-ASSOCIATE PDUs as real peers send them, made fit for pynetdicom's decoder (PS3.8 9.3.2)."""
+"""A-ASSOCIATE PDUs as real peers send them, made fit for pynetdicom's decoder (PS3.8 9.3.2).
+
+Presentation contexts of a request pass it by: clients propose 128 of them for each association, and
+an object and several regular expressions for each UID took ten times what all the rest takes."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 _ITEM = struct.Struct(">BxH")
@@ -12,8 +15,10 @@ TITLES = slice(10, 42)  # called, then calling, 16 bytes each
 RESERVED = slice(10, 74)  # what an A-ASSOCIATE-AC gives back as it came
 FIRST_ITEM = 74
 
+APPLICATION_CONTEXT, PROPOSED_CONTEXT, ANSWERED_CONTEXT = 0x10, 0x20, 0x21
+ABSTRACT_SYNTAX, TRANSFER_SYNTAX = 0x30, 0x40
 USER_INFORMATION, ROLES, VERSION_NAME = 0x50, 0x54, 0x55
-ITEMS = frozenset({0x10, 0x20, 0x21, USER_INFORMATION})
+ITEMS = frozenset({APPLICATION_CONTEXT, ANSWERED_CONTEXT, USER_INFORMATION})
 SUB_ITEMS = frozenset(range(0x51, 0x5A))
 
 # Stands in for the titles, which are taken from the PDU: pynetdicom refuses blank ones.
@@ -21,6 +26,23 @@ _STAND_IN = b"PEER".ljust(16) * 2
 _VERSION_1 = b"\0\x01"
 # Stands in for rejections, of which pynetdicom refuses those with codes that it does not know.
 PLAIN_REJECTION = b"\x03\0\0\0\0\x04\0\x01\x01\x01"
+
+
+class ProposedContext(NamedTuple):
+    """A presentation context of an A-ASSOCIATE-RQ. UIDs are as sent, less padding; what is no ASCII
+    is empty."""
+
+    context_id: int
+    abstract_syntax: str
+    transfer_syntaxes: tuple[str, ...]
+
+
+class AnsweredContext(NamedTuple):
+    """One of an A-ASSOCIATE-AC: result of PS3.8 9.3.3.2, and the transfer syntax chosen."""
+
+    context_id: int
+    result: int
+    transfer_syntax: str
 
 
 class Rejection(NamedTuple):
@@ -51,9 +73,55 @@ def titles(pdu: bytes) -> tuple[str, str]:
     return text[:16].strip(" \0"), text[16:].strip(" \0")
 
 
+def proposed_contexts(pdu: bytes) -> list[ProposedContext]:
+    """Those of an A-ASSOCIATE-RQ. Raises ValueError where the lengths lie, and for even numbers
+    (PS3.8 9.3.2.2)."""
+    contexts = {}
+    for kind, content in _items(pdu, FIRST_ITEM, len(pdu)):
+        if kind == PROPOSED_CONTEXT:
+            context = _proposed_context(content)
+            contexts[context.context_id] = context
+    return list(contexts.values())
+
+
+def _proposed_context(content: bytes) -> ProposedContext:
+    number = content[0] if content else 0
+    if not number % 2:
+        raise ValueError(f"a presentation context with the number {number}")
+    abstract_syntax, transfer_syntaxes = "", []
+    for kind, name in _items(content, 4, len(content)):
+        uid = name.strip(b"\0 ").decode("ascii") if name.isascii() else ""
+        if kind == ABSTRACT_SYNTAX:
+            abstract_syntax = uid
+        elif kind == TRANSFER_SYNTAX:
+            transfer_syntaxes.append(uid)
+    return ProposedContext(number, abstract_syntax, tuple(transfer_syntaxes))
+
+
+def answer(accepted: bytes, request: bytes, contexts: Iterable[AnsweredContext]) -> bytes:
+    """The A-ASSOCIATE-AC with these presentation contexts, and what it gives back as it came in
+    the A-ASSOCIATE-RQ."""
+    items = []
+    for kind, content in _items(accepted, FIRST_ITEM, len(accepted)):
+        items.append(_item(kind, content))
+        if kind == APPLICATION_CONTEXT:
+            items += [_answered_context(context) for context in contexts]
+    body = b"".join(items)
+    length = _LENGTH.pack(FIRST_ITEM - 6 + len(body))
+    return accepted[:2] + length + accepted[6:10] + request[RESERVED] + body
+
+
+def _answered_context(context: AnsweredContext) -> bytes:
+    head = bytes((context.context_id, 0, context.result, 0))
+    return _item(
+        ANSWERED_CONTEXT, head + _item(TRANSFER_SYNTAX, context.transfer_syntax.encode("ascii"))
+    )
+
+
 def tidy(pdu: bytes) -> bytes:
-    """The PDU with plain titles, of version 1 and without items of unknown types, which shall be
-    ignored (PS3.8 9.3.1). Raises ValueError where the lengths lie."""
+    """The PDU with plain titles, of version 1, without the contexts that a request proposes and
+    without items of unknown types, which shall be ignored (PS3.8 9.3.1). Raises ValueError where
+    the lengths lie."""
     if len(pdu) < FIRST_ITEM:
         raise ValueError(f"an A-ASSOCIATE PDU of {len(pdu)} bytes")
     items = []

@@ -14,8 +14,9 @@ Used and overridden (pynetdicom 3.0):
 - `acse.ACSE`: `_negotiate_as_acceptor`, `negotiate_association`, `send_accept`, `send_reject`,
   `negotiate_release`, `send_release`, `send_abort`, `is_release_requested`.
 - `association.Association`: `run_reactor`, `abort` and `kill` overridden; `set_socket`,
-  `acse_timeout`, `is_established`, `is_aborted`, `accepted_contexts`, `_accepted_cx`,
-  `_rejected_cx`, `_kill`; `ServiceUser`, its `requestor` and `acceptor`.
+  `acse_timeout`, `is_established`, `is_aborted`, `accepted_contexts`, `_accepted_cx` and
+  `_rejected_cx`, which are empty where the acceptor answers, `_kill`; `ServiceUser`, its
+  `requestor` and `acceptor`.
 - `dimse.DIMSEServiceProvider`: replaced as `Association.dimse`; `maximum_pdu_size`,
   `receive_primitive`, and `msg_queue`, which the state machine's actions put an end mark into.
 - `_globals`: `MODE_ACCEPTOR`, `MODE_REQUESTOR`.

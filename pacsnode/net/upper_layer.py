@@ -4,14 +4,12 @@ doing is the state machine of PS3.8 9.2 and the association PDUs."""
 
 import struct
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import InvalidEventError
 from pynetdicom.pdu import A_ASSOCIATE_AC
-from pynetdicom.presentation import PresentationContext
 from pynetdicom.timer import Timer
 
 from pacsnode.dicom.message import Tick, no_tick
@@ -38,8 +36,6 @@ DECODING_ERRORS = (
 
 CLOSED_EVENT, ARTIM_EVENT, INVALID_EVENT = "Evt17", "Evt18", "Evt19"
 IDLE, ESTABLISHED, CLOSING = "Sta1", "Sta6", "Sta13"
-
-ACCEPTED = 0  # result of a presentation context, PS3.8 9.3.3.2
 
 LINGER = 1.0  # seconds that a peer gets to close after its release, rejection or abort
 
@@ -74,7 +70,9 @@ class UpperLayer(DULServiceProvider):
         self.artim_timer: ArtimTimer = ArtimTimer(None)
         self.tick: Tick = no_tick
         self.failure: NetworkError | None = None
-        self.request_pdu = b""  # the A-ASSOCIATE-RQ as it came
+        self.request_pdu = b""  # the A-ASSOCIATE-RQ as it came, and its contexts
+        self.proposed: list[associate.ProposedContext] = []
+        self.answered: list[associate.AnsweredContext] = []  # for the A-ASSOCIATE-AC
         self.rejection: associate.Rejection | None = None  # the A-ASSOCIATE-RJ that came
         self.stop_requested = False
 
@@ -180,6 +178,7 @@ class UpperLayer(DULServiceProvider):
         if data[0] not in (ASSOCIATE_RQ, ASSOCIATE_AC):
             return data
         if data[0] == ASSOCIATE_RQ:
+            self.proposed = associate.proposed_contexts(data)
             self.request_pdu = data
         return associate.tidy(data)
 
@@ -212,7 +211,7 @@ class UpperLayer(DULServiceProvider):
         """Encode and send an association PDU; a connection that is gone becomes an event."""
         data = bytes(pdu.encode())
         if isinstance(pdu, A_ASSOCIATE_AC) and self.request_pdu:
-            data = data[:10] + self.request_pdu[associate.RESERVED] + data[74:]
+            data = associate.answer(data, self.request_pdu, self.answered)
         if self.socket is None or self.socket.socket is None:
             return
         try:
@@ -240,15 +239,6 @@ class DrivenAssociation(Association):
 
     dul: UpperLayer
     dimse: "Messages"
-
-    def settle_contexts(self, results: Sequence[PresentationContext]) -> None:
-        """Keep the outcome of the negotiation where pynetdicom looks for it."""
-        self._accepted_cx = {
-            context.context_id: context
-            for context in results
-            if context.result == ACCEPTED and context.context_id is not None
-        }
-        self._rejected_cx = [context for context in results if context.result != ACCEPTED]
 
     def abort(self, block: bool = True) -> None:
         """A-ABORT (service user), then the connection's end. Never raises."""

@@ -125,6 +125,31 @@ def test_a_request_with_oddities_is_taken_for_what_is_sound_in_it(
     assert "fault" not in caplog.text
 
 
+def test_as_many_contexts_as_there_can_be_are_answered_one_by_one(serve: Serve, dial: Dial) -> None:
+    numbers = range(1, 256, 2)
+    classes = (VERIFICATION, CT, "1.2.840.10008.1.20.1")  # the last is no service of the node
+    unknown = "1.2.840.10008.9.9"
+    peer = dial(serve())
+    answer = peer.associate(
+        *(
+            (number, classes[number % 3], [unknown] if number % 5 == 0 else [unknown, IMPLICIT])
+            for number in numbers
+        )
+    )
+    results = {}
+    position = 68 + 4 + len(raw.APPLICATION_CONTEXT)
+    while answer[position] == 0x21:
+        length = int.from_bytes(answer[position + 2 : position + 4], "big")
+        content = answer[position + 4 : position + 4 + length]
+        assert content[4:] == raw.item(0x40, IMPLICIT.encode())
+        results[content[0]] = content[2]
+        position += 4 + length
+    assert results == {n: 3 if n % 3 == 2 else 4 if n % 5 == 0 else 0 for n in numbers}
+    assert answer[position] == 0x50
+    peer.send(raw.echo_rq(context_id=3))
+    assert peer.response()[0] == status.SUCCESS
+
+
 @pytest.mark.parametrize("number", [0, 2])
 def test_a_context_with_an_even_number_breaks_the_protocol(
     serve: Serve, dial: Dial, number: int
