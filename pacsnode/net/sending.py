@@ -51,7 +51,8 @@ class Outbox:
         slot = _HEADERS.size + largest
         self._most = min(max(ONE_WRITE // slot, 1), _MOST_PIECES)
         self._view = memoryview(b"")
-        self._contents: list[memoryview] = []  # room for the fragments
+        self._heads: list[memoryview] = []  # room for the headers of each fragment
+        self._contents: list[memoryview] = []  # and for its bytes
         self._source: DatasetSource | None = None
         self._context_id = 0
         self._left = 0  # bytes of the dataset that have not been read
@@ -93,28 +94,30 @@ class Outbox:
             return
         count = min(max(needed, 2 * len(self._contents)), self._most)
         slot = _HEADERS.size + self._largest
-        self._view = memoryview(bytearray(FOR_COMMAND + count * slot))
-        starts = range(FOR_COMMAND + _HEADERS.size, len(self._view), slot)
-        self._contents = [self._view[start : start + self._largest] for start in starts]
+        view = memoryview(bytearray(FOR_COMMAND + count * slot))
+        starts = range(FOR_COMMAND, len(view), slot)
+        self._heads = [view[start : start + _HEADERS.size] for start in starts]
+        self._contents = [view[start + _HEADERS.size : start + slot] for start in starts]
+        self._view = view
 
     def _read(self, source: DatasetSource) -> None:
         """Fill the buffer with what comes next of the dataset."""
-        self._end = FOR_COMMAND
-        pieces = []
-        total = 0
-        for content in self._contents:
-            piece = content[: self._left]
-            self._left -= len(piece)
-            total += len(piece)
-            control = 0 if self._left else LAST
-            start, self._end = self._end, self._end + _HEADERS.size + len(piece)
-            self._view[start : start + _HEADERS.size] = _headers(
-                self._context_id, control, len(piece)
-            )
-            pieces.append(piece)
-            if not self._left:
-                break
-        if not _read_into(pieces, total, source.file):
+        whole = min(self._left // self._largest, len(self._contents))
+        pieces = self._contents[:whole]
+        headers = _headers(self._context_id, 0, self._largest)
+        for head in self._heads[:whole]:
+            head[:] = headers
+        length = whole * self._largest
+        rest = self._left - length
+        if whole < len(self._contents) and (rest or not whole):
+            pieces.append(self._contents[whole][:rest])
+            self._heads[whole][:] = _headers(self._context_id, 0, rest)
+            length += rest
+        self._left -= length
+        if not self._left:
+            self._heads[len(pieces) - 1][-1] = LAST
+        self._end = FOR_COMMAND + len(pieces) * _HEADERS.size + length
+        if not _read_into(pieces, length, source.file):
             raise InstanceDamaged("the file ended before its dataset did")
 
 
