@@ -81,8 +81,8 @@ class Archive:
         return self._reception.import_file(path)
 
     def find(self, query: Query, transfer_syntax_uid: str) -> Generator[list[bytes], None, None]:
-        """The answers to a query as datasets in a transfer syntax; in pages, none empty, of what is
-        at hand together. Raises IndexFailure or StorageError."""
+        """The answers to a query as datasets in a transfer syntax; in pages, none empty, of those
+        that are at hand together. Raises IndexFailure or StorageError."""
         yield from find_answers(
             self._files, self._index, query, transfer_syntax_uid, ae_title=self.ae_title
         )

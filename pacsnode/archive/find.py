@@ -25,6 +25,8 @@ from pacsnode.storage import Storage
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 50  # answers: a millisecond's work
+
 _LEVEL = "QueryRetrieveLevel"
 _RETRIEVE_AE_TITLE = "RetrieveAETitle"
 _PIXEL_DATA = 0x7FE00000
@@ -76,14 +78,13 @@ class Files:
 def find(
     files: Files, index: Index, query: Query, transfer_syntax_uid: str, *, ae_title: str
 ) -> Iterator[list[bytes]]:
-    """The answers, encoded; in pages, none empty, of what is at hand together. `ae_title` is what
+    """The answers, encoded; a few at a time, of what is at hand together. `ae_title` is what
     RetrieveAETitle says. Raises IndexFailure or StorageError."""
     answers = _Answers(files, query, transfer_syntax_uid, ae_title)
+    size = 1 if answers.need_files else AT_ONCE
     for page in index.find(query, files.meet):
-        if answers.need_files:
-            yield from ([answers.encoded(match)] for match in page)
-        else:
-            yield [answers.encoded(match) for match in page]
+        for start in range(0, len(page), size):
+            yield [answers.encoded(match) for match in page[start : start + size]]
 
 
 def select(files: Files, index: Index, query: Query) -> Iterator[StoredInstance]:

@@ -207,6 +207,16 @@ def test_image_attributes_in_no_column_are_answered_and_matched_from_the_file(
     assert [stored.uids.sop_instance_uid for stored in selected] == ["1.2.3.1.2"]
 
 
+def test_answers_come_a_few_at_a_time(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pacsnode.archive.find.AT_ONCE", 2)
+    for number in range(5):
+        store(archive, dataset(number))
+    pages = list(archive.find(asked("IMAGE", InstanceNumber=""), EXPLICIT))
+    assert [len(page) for page in pages] == [2, 2, 1]
+    uids = [decode_dataset(answer, EXPLICIT).SOPInstanceUID for page in pages for answer in page]
+    assert uids == [f"1.2.3.1.{number}" for number in range(5)]
+
+
 def test_answers_wait_for_no_file_but_their_own(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
