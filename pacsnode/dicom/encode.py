@@ -265,6 +265,6 @@ def _number_of_tag(value: Value) -> int:
 
 
 def text_element(keyword: str, values: Sequence[str]) -> DataElement:
-    """An element by its keyword, unchecked: what C-FIND answers are made of."""
+    """An element by its keyword, unchecked."""
     tag = dictionary.tag_of(keyword)
     return element_of(tag, dictionary.vr_of(tag), values)
