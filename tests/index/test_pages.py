@@ -94,6 +94,10 @@ def test_memory_stays_flat_however_much_matches(index: Index) -> None:
     fill(index, 3, 2000)
 
     def peak(limit: int) -> int:
+        # The lesser of two: whatever else is loaded or runs in this process is no part of it.
+        return min(peak_once(limit), peak_once(limit))
+
+    def peak_once(limit: int) -> int:
         tracemalloc.start()
         for count, _ in enumerate(matches(index, query(Level.IMAGE))):
             if count == limit:
