@@ -1,7 +1,8 @@
 """The servers that are compared: each with its configuration, in a folder of its own, on a free
 port of loopback, with maximum PDUs of 128 KiB.
 
-Orthanc syncs files and index before it answers, as pacsnode does; dcmqrscp does not.
+Before it answers a C-STORE, pacsnode syncs the file, its folder and the index; Orthanc the file
+alone (its SQLite runs with synchronous=NORMAL, which syncs no commit); dcmqrscp nothing.
 """
 
 import json

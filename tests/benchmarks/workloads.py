@@ -45,7 +45,7 @@ class Workload:
         return self.work(node, folder, **self.sizes_of(quick=quick))
 
 
-# Each pacsnode is compared with the peers that make the same promise: dcmqrscp does not sync.
+# dcmqrscp, which syncs nothing, is compared with a pacsnode that does not sync either.
 STORING = (PACSNODE, ORTHANC, UNSYNCED, DCMQRSCP)
 SYNCED = (PACSNODE, ORTHANC)
 ALL = (PACSNODE, ORTHANC, DCMQRSCP)
