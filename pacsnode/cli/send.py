@@ -1,7 +1,8 @@
 """pacsnode send."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 @click.option("--study", "studies", metavar="UID", multiple=True, help="Send a study of our own.")
 @click.option("--series", metavar="UID", multiple=True, help="Send a series of our own.")
 @click.option("--instance", "instances", metavar="UID", multiple=True, help="Send one instance.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Send over N associations at once. Default: what `associations` of PEER's modality says.",
+)
 @options.aet
 @click.pass_obj
 def command(
@@ -39,17 +46,20 @@ def command(
     studies: tuple[str, ...],
     series: tuple[str, ...],
     instances: tuple[str, ...],
+    jobs: int | None,
     aet: str | None,
 ) -> int:
     """Send files and folders, or what the node has itself, to PEER (C-STORE).
 
     Files that are no DICOM are named and skipped. Compressed instances that PEER does not take are
-    sent decompressed.
+    sent decompressed. Where PEER takes fewer than N associations, those that it takes do the work.
     """
     wanted = {"study": studies, "series": series, "image": instances}
     if bool(paths) == any(wanted.values()):
         raise click.UsageError("what? Either PATHs, or --study, --series or --instance UIDs")
     target = options.resolve_peer(run, peer, aet)
+    if jobs is not None:
+        target = replace(target, associations=jobs)
     if paths:
         return _send_files(run, target, paths)
     return _send_own(run, target, wanted)
@@ -79,7 +89,7 @@ def _send_own(run: Run, target: "Peer", wanted: dict[str, tuple[str, ...]]) -> i
         shown = stack.enter_context(bar())
         if shown.is_shown:
             shown.expect(sum(1 for _ in _own(archive, wanted)))
-        for done in sending.run(run, target, _own(archive, wanted)):
+        for done in sending.run(run, target, _own(archive, wanted), archive.release_thread):
             shown.at(done)
     say(str(sending))
     return sending.code()
@@ -103,14 +113,20 @@ class Sending:
     def __init__(self) -> None:
         self._sent = self._warned = self._failed = 0
 
-    def run(self, run: Run, target: "Peer", sendables: "Iterable[Sendable]") -> Iterator[int]:
+    def run(
+        self,
+        run: Run,
+        target: "Peer",
+        sendables: "Iterable[Sendable]",
+        thread_ended: Callable[[], None] = lambda: None,
+    ) -> Iterator[int]:
         """Send; yields how many have been dealt with. Raises NetworkError where the peer cannot be
         had at all."""
         from pacsnode.node.build import build_connect
         from pacsnode.scu.store import send
 
         connect = build_connect(run.configuration)
-        with closing(send(connect, target, sendables)) as outcomes:
+        with closing(send(connect, target, sendables, thread_ended=thread_ended)) as outcomes:
             for outcome in outcomes:
                 self._take(outcome)
                 yield self._sent + self._warned + self._failed

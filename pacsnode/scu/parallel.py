@@ -7,11 +7,11 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from pacsnode.dicom.message import Connect, Peer
+from pacsnode.dicom.message import Connect, Peer, Tick
 from pacsnode.errors import AssociationLost, PacsnodeError
 from pacsnode.scu.sendable import Outcome, Sendable, Sending
 from pacsnode.scu.sender import Prospects, Sender
-from pacsnode.scu.tasks import LOOK_AHEAD, Stopped, Tasks, pull, tasks_of
+from pacsnode.scu.tasks import LOOK_AHEAD, Stopped, Task, Tasks, pull, tasks_of
 
 SLICE = 0.5  # seconds between two ticks
 
@@ -86,6 +86,7 @@ class _Senders:
         self._results: queue.SimpleQueue[Outcome | _Opened | _Fault] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._is_ending = False
+        self._is_finishing = False
         self._is_broken_off = False
         self.outstanding = 0
 
@@ -97,7 +98,7 @@ class _Senders:
         self.outstanding += len(batch)
         self._tasks.put(tasks_of(batch, self._sending))
         if batch and not self._threads:
-            self._start()  # the others when it has its association: not all call in vain
+            self._start(None)  # the others when it has its association: not all call in vain
 
     def next_outcome(self) -> Outcome | None:
         """None where there is none yet, at least every 0.5 s. Raises Stopped, and what ended a
@@ -113,7 +114,7 @@ class _Senders:
             self.outstanding -= 1
             return result
         for _ in range(min(self._peer.associations - len(self._threads), self.waiting)):
-            self._start()
+            self._start(self._tasks.peek())
         return None
 
     def forget_waiting(self) -> None:
@@ -123,6 +124,7 @@ class _Senders:
 
     def finish(self) -> None:
         """Release the associations. Raises Stopped."""
+        self._is_finishing = True
         self._tasks.close()
         for thread in self._threads:
             while thread.is_alive():
@@ -137,28 +139,33 @@ class _Senders:
         for thread in self._threads:
             thread.join()
 
-    def _start(self) -> None:
+    def _start(self, foreseen: Task | None) -> None:
+        """With a thread for one more association. The first task is `foreseen` for it, but not
+        given to it yet: a peer that serves one association after the other answers no second."""
+
+        def tick() -> None:
+            if self._is_broken_off or (self._is_finishing and sender.is_opening):
+                raise Stopped(AssociationLost("the sending has ended"))
+
         sender = Sender(
             self._connect,
             self._peer,
-            replace(self._sending, tick=self._tick),
+            replace(self._sending, tick=tick),
             self._prospects,
             lambda: not self._is_ending,
             lambda: self._results.put(_Opened()),
         )
-        thread = threading.Thread(target=self._run, args=(sender,), name="sender", daemon=True)
+        thread = threading.Thread(
+            target=self._run, args=(sender, foreseen, tick), name="sender", daemon=True
+        )
         self._threads.append(thread)
         thread.start()
 
-    def _tick(self) -> None:
-        """In the senders' threads."""
-        if self._is_broken_off:
-            raise Stopped(AssociationLost("the sending was broken off"))
-
-    def _run(self, sender: Sender) -> None:
+    def _run(self, sender: Sender, foreseen: Task | None, tick: Tick) -> None:
         try:
-            self._work(sender)
-            self._tick()
+            if foreseen is None or sender.prepare(foreseen.group):
+                self._work(sender)
+            tick()
             sender.release()
         except Stopped:
             sender.abort()

@@ -102,7 +102,17 @@ class Sender:
         self._operations: StoreOperations | None = None
         self._group: plan.Group | None = None
         self._proposed: tuple[ProposedContext, ...] = ()
+        self.is_opening = False
         prospects.join()
+
+    def prepare(self, group: plan.Group) -> bool:
+        """Open the association before there is a task for it. False where that cannot be, beside
+        those of other senders: this one has no more to do."""
+        try:
+            self._open(group)
+        except NetworkError as error:
+            return not self._leaves(error)
+        return True
 
     def deliver(self, task: Task, following: Following) -> Outcome | Task:
         """Send one instance, twice where need be; `following` as of StoreOperations. Returns the
@@ -161,8 +171,7 @@ class Sender:
         try:
             operations = self._open(task.group)
         except NetworkError as error:
-            if self._prospects.leave():
-                log.info("%s: going on with fewer associations: %s", self._peer, error)
+            if self._leaves(error):
                 return None
             self._prospects.refused(frozenset(self._proposed), error)
             return failed(task.sendable, error)
@@ -176,6 +185,13 @@ class Sender:
             self._prospects.arrived()
         return outcome
 
+    def _leaves(self, error: NetworkError) -> bool:
+        """Whether there are others, so that an association less matters little."""
+        leaves = self._prospects.leave()
+        if leaves:
+            log.info("%s: going on with fewer associations: %s", self._peer, error)
+        return leaves
+
     def _open(self, group: plan.Group) -> StoreOperations:
         """On the association that there is, or on a new one. Raises NetworkError."""
         if group is not self._group:
@@ -186,7 +202,11 @@ class Sender:
             return self._operations
         self.abort()
         self._proposed = plan.widen(group.contexts, self._proposed)
-        self._channel = self._connect(self._peer, self._proposed, tick=self._sending.tick)
+        self.is_opening = True
+        try:
+            self._channel = self._connect(self._peer, self._proposed, tick=self._sending.tick)
+        finally:
+            self.is_opening = False
         self._operations = StoreOperations(self._channel, self._sending)
         self._prospects.opened()
         self._opened()

@@ -93,6 +93,11 @@ class Tasks:
             self._waiting.extend(tasks)
             self._changed.notify_all()
 
+    def peek(self) -> Task | None:
+        """The first of those that wait."""
+        with self._changed:
+            return self._waiting[0] if self._waiting else None
+
     def reserve(self, sender: object) -> Sendable | None:
         """What `sender` will take next; None where that is not known."""
         with self._changed:

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from pydicom import dcmread
 
 from tests.conftest import Completed, Dcmtk, RunningNode, StartNode, start_pacsnode
+from tests.net import raw
 
 Pacsnode = Callable[..., Completed]
 WriteFile = Callable[..., Path]
@@ -109,6 +111,65 @@ def test_a_peer_that_is_not_there_is_named_once(
     done = pacsnode("send", f"A@127.0.0.1:{free_port()}", "in")
     assert done.returncode == 3
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("fork", [["--fork"], []], ids=["many", "one association at a time"])
+def test_several_jobs_send_each_file_once(
+    dcmtk: Dcmtk,
+    write_file: WriteFile,
+    free_port: FreePort,
+    tmp_path: Path,
+    pacsnode: Pacsnode,
+    fork: list[str],
+) -> None:
+    uids = {f"1.2.3.{number}" for number in range(60)}
+    for uid in uids:
+        write_file(f"in/{uid}", SOPInstanceUID=uid, TextValue="x" * 50_000)
+    write_file("in/private.dcm", SOPClassUID="1.2.826.0.1.3680043.9.9999.1")
+    (tmp_path / "received").mkdir()
+    port = free_port()
+    dcmtk.serve("storescp", *fork, "-od", tmp_path / "received", port, port=port)
+    done = pacsnode("send", "--jobs", "3", f"STORESCP@127.0.0.1:{port}", "in")
+    assert done.stdout == "60 sent, 0 with warning, 1 failed, 0 skipped\n"
+    assert done.returncode == 1
+    assert re.search(r"in/private\.dcm: .*not accepted", done.stderr)
+    received = [dcmread(path) for path in (tmp_path / "received").iterdir()]
+    assert {ds.SOPInstanceUID for ds in received} == uids
+    assert {len(ds.TextValue) for ds in received} == {50_000}
+
+
+def test_several_jobs_send_what_the_node_has(sent: RunningNode, start_node: StartNode) -> None:
+    other = start_node(folder=sent.folder / "other")
+    done = sent.command("send", other.peer, "--study", "1.2.3", "--study", "1.2.4", "--jobs", "2")
+    assert (done.returncode, done.stdout) == (0, "4 sent, 0 with warning, 0 failed\n")
+
+
+def test_several_jobs_call_a_peer_that_is_not_there_once(
+    write_file: WriteFile, free_port: FreePort, pacsnode: Pacsnode
+) -> None:
+    for number in range(5):
+        write_file(f"in/{number}.dcm")
+    done = pacsnode("send", f"A@127.0.0.1:{free_port()}", "in", "--jobs", "4")
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 1
+    assert pacsnode("send", "A@127.0.0.1:1", "in", "--jobs", "0").returncode == 2
+
+
+def test_several_jobs_end_at_an_interrupt(write_file: WriteFile, tmp_path: Path) -> None:
+    """The peer takes the first instance and says nothing, nor answers another association."""
+    for number in range(5):
+        write_file(f"in/{number}.dcm")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        peer = f"A@127.0.0.1:{listening.getsockname()[1]}"
+        process = start_pacsnode("send", peer, "in", "--jobs", "2", folder=tmp_path)
+        listening.settimeout(30)
+        with listening.accept()[0] as connection:
+            connection.settimeout(30)
+            raw.accept(connection)
+            assert connection.recv(65536)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
 
 
 def test_own_instances_are_sent_by_their_uids(

@@ -1,4 +1,5 @@
 import itertools
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,11 +33,12 @@ def run(
     archive: FakeArchive,
     peer: ScriptedPeer | None = None,
     requester: Requester | None = None,
+    settings: Settings = SETTINGS,
     **request: Any,
 ) -> Answer:
     requester = requester or Requester()
     answers: Iterator[Answer] = move(
-        requester.move(**request), archive, peer or ScriptedPeer(), SETTINGS
+        requester.move(**request), archive, peer or ScriptedPeer(), settings
     )
     (final,) = answers
     return final
@@ -278,6 +280,58 @@ def test_a_requester_that_vanishes_between_two_instances_does_so_too() -> None:
     with pytest.raises(AssociationLost, match="gone"):
         run(archive_of(5), peer, requester)
     assert peer.channels[0].end == "aborted"
+
+
+THREE: Settings = settings(STORE={"host": "store.example", "associations": 3})
+
+
+def test_over_several_associations_counters_and_list_are_as_over_one() -> None:
+    archive = archive_of(250)
+    archive.missing = {"1.2.3.17", "1.2.3.171"}
+    requester = Requester()
+    peer = ScriptedPeer(verdicts={"1.2.3.5": [lost()], "1.2.3.6": [0xB000], "1.2.3.7": [0xA900]})
+    final = run(archive, peer, requester, THREE)
+    assert final.status == 0xB000
+    assert final.counters == Counters(None, 246, 3, 1)
+    assert final.identifier is not None
+    failed = decode_dataset(final.identifier, EXPLICIT).FailedSOPInstanceUIDList
+    assert set(failed) == {"1.2.3.7", *archive.missing}
+    assert len(requester.pending) == 2
+    assert all(_total(answer.counters) == 250 for answer in requester.pending)
+    assert archive.released >= 1, "each thread lets go of the index"
+
+
+def _total(counters: Counters | None) -> int:
+    assert counters is not None
+    assert counters.remaining is not None
+    return counters.remaining + counters.completed + counters.failed + counters.warning
+
+
+def test_over_several_associations_a_cancel_counts_what_was_under_way() -> None:
+    requester = Requester()
+    peer = ScriptedPeer()
+    requester.cancel_when = lambda: len(peer.received) >= 3
+    final = run(archive_of(2000), peer, requester, THREE)
+    assert final.status == 0xFE00
+    assert final.counters is not None
+    assert final.counters.completed == len(peer.received)
+    assert final.counters.remaining == 2000 - len(peer.received) > 0
+    assert {channel.end for channel in peer.channels} == {"released"}
+
+
+def test_a_requester_that_vanishes_ends_all_associations() -> None:
+    requester = Requester()
+
+    def vanish(operation: Suboperation, tick: Tick) -> int:
+        requester.gone = AssociationLost("gone")
+        while True:
+            time.sleep(0.01)
+            tick()
+
+    peer = ScriptedPeer(verdicts={f"1.2.3.{n}": [vanish] for n in range(5)})
+    with pytest.raises(AssociationLost, match="gone"):
+        run(archive_of(5), peer, requester, THREE)
+    assert {channel.end for channel in peer.channels} == {"aborted"}
 
 
 def test_a_lost_destination_is_not_taken_for_a_lost_requester() -> None:

@@ -62,7 +62,9 @@ def start_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
 
     def start(**modalities: Peer) -> Node:
         known = {
-            name: Modality(ae_title=name, host=peer.host, port=peer.port)
+            name: Modality(
+                ae_title=name, host=peer.host, port=peer.port, associations=peer.associations
+            )
             for name, peer in modalities.items()
         }
         node = Node(tmp_path / f"node{len(nodes)}", known)

@@ -1,13 +1,15 @@
 """Several associations at once: outcomes as of one, and no thread is left behind."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from pacsnode.dicom.message import Suboperation, Tick
+from pacsnode.dicom.message import Channel, Suboperation, Tick
 from pacsnode.errors import (
     AssociationLost,
     AssociationRejected,
@@ -122,6 +124,37 @@ def test_a_peer_that_takes_one_association_only_gets_all_on_that() -> None:
     assert all(outcome.is_success for outcome in outcomes)
     assert len(outcomes) == 50
     assert len(peer.channels) == 1
+
+
+def test_a_peer_that_serves_one_association_after_the_other_delays_nothing() -> None:
+    """It answers the second association request when the first association is over."""
+    asking, given_up = threading.Semaphore(0), threading.Semaphore(0)
+
+    def wait_for_others(operation: Suboperation, tick: Tick) -> int:
+        assert asking.acquire(timeout=PATIENCE)
+        assert asking.acquire(timeout=PATIENCE)
+        return 0
+
+    peer = ScriptedPeer(verdicts={"1.2.1": [wait_for_others]})
+    is_first = iter([True])
+
+    def connect(*arguments: Any, tick: Tick, **more: Any) -> Channel:
+        if next(is_first, False):
+            return peer(*arguments, tick=tick, **more)
+        asking.release()
+        try:
+            while True:
+                tick()
+                time.sleep(0.01)
+        finally:
+            given_up.release()
+
+    outcomes = list(send(connect, THREE, samples(50)))
+    assert all(outcome.is_success for outcome in outcomes)
+    assert len(outcomes) == 50
+    assert given_up.acquire(timeout=PATIENCE)
+    assert given_up.acquire(timeout=PATIENCE)
+    assert [channel.end for channel in peer.channels] == ["released"]
 
 
 def test_an_unreachable_peer_is_tried_once_for_all() -> None:

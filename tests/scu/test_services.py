@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,11 +113,12 @@ def test_what_was_sent_is_got_back_byte_for_byte(
     assert datasets(tmp_path / "out") == original
 
 
+@pytest.mark.parametrize("associations", [1, 3])
 def test_a_move_reaches_another_node_byte_for_byte(
-    start_node: Start, bundled: list[Path], tmp_path: Path
+    start_node: Start, bundled: list[Path], tmp_path: Path, associations: int
 ) -> None:
     other = start_node()
-    node = start_node(OTHER=other.peer)
+    node = start_node(OTHER=replace(other.peer, associations=associations))
     fill(node, bundled)
     wanted = identifier("STUDY", StudyInstanceUID=study_uids(node))
     answers = list(move(node.connect, node.peer, Model.STUDY_ROOT, wanted, "OTHER"))
@@ -204,9 +206,10 @@ def count_of(node: Node) -> int:
     return sum(1 for _ in find(node.connect, node.peer, Model.STUDY_ROOT, wanted))
 
 
-def test_closing_a_move_early_cancels_it_over_there(start_node: Start) -> None:
+@pytest.mark.parametrize("associations", [1, 3])
+def test_closing_a_move_early_cancels_it_over_there(start_node: Start, associations: int) -> None:
     other = start_node()
-    node = start_node(OTHER=other.peer)
+    node = start_node(OTHER=replace(other.peer, associations=associations))
     assert all(outcome.is_success for outcome in send(node.connect, node.peer, tiny(400)))
     wanted = identifier("STUDY", StudyInstanceUID="1.2")
     answers = move(node.connect, node.peer, Model.STUDY_ROOT, wanted, "OTHER")
@@ -231,9 +234,10 @@ def test_closing_a_get_early_leaves_whole_files_only(start_node: Start, tmp_path
     assert all(name.endswith(".dcm") for name in names)
 
 
-def test_a_requester_that_is_killed_ends_its_move(start_node: Start) -> None:
+@pytest.mark.parametrize("associations", [1, 3])
+def test_a_requester_that_is_killed_ends_its_move(start_node: Start, associations: int) -> None:
     other = start_node()
-    node = start_node(OTHER=other.peer)
+    node = start_node(OTHER=replace(other.peer, associations=associations))
     assert all(outcome.is_success for outcome in send(node.connect, node.peer, tiny(400)))
     assert node.over.acquire(timeout=10)
     channel = node.connect(node.peer, [proposal(Service.MOVE, Model.STUDY_ROOT)])
