@@ -4,6 +4,7 @@ an empty attribute is filled, a value is never replaced, patients are never mixe
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from pacsnode.dicom.instance import Instance
@@ -19,6 +20,8 @@ PATIENT_OTHERS = "patient_others"
 OTHERS = "others"
 ALIASES = "aliases"
 
+_SEPARATOR = "\\"  # between the values of an element
+
 # What says who the patient is; a study is found by every value of the first two.
 ALIASED = ("PatientID", "PatientName")
 _PERSON = (*ALIASED, "IssuerOfPatientID", "PatientBirthDate")
@@ -27,38 +30,56 @@ State = dict[str, str]
 Aliases = dict[str, dict[str, None]]  # values by keyword, in the order in which they came
 
 
-class Header(NamedTuple):
-    """What one instance says of its study, or of its series."""
+# Headers are remembered, as many as these, none of them longer: the instances of a series say the
+# same of it and of its study.
+_REMEMBERED = 256
+_LONGEST_REMEMBERED = 8 << 10  # characters
 
-    state: State
+
+class Header(NamedTuple):
+    """What one instance says of its study, or of its series. Not to be changed."""
+
+    state: Mapping[str, str]
     content: str
     digest: bytes
 
 
+_OF_STUDY = (*PATIENT_COLUMNS, *STUDY_COLUMNS)
+_STUDY_STATE = (*_OF_STUDY, PATIENT_OTHERS, OTHERS)
+_SERIES_STATE = (*SERIES_COLUMNS, OTHERS)
+
+
 def study_header(instance: Instance) -> Header:
-    state = _columns(instance, (*PATIENT_COLUMNS, *STUDY_COLUMNS))
-    state["StudyInstanceUID"] = instance.uids.study_instance_uid
-    state[PATIENT_OTHERS] = instance.others.get(Level.PATIENT, "")
-    state[OTHERS] = instance.others.get(Level.STUDY, "")
-    return _header(state)
+    values, others = instance.values, instance.others
+    texts = [_SEPARATOR.join(values.get(keyword, ())) for keyword in _OF_STUDY]
+    texts[_OF_STUDY.index("StudyInstanceUID")] = instance.uids.study_instance_uid
+    texts.append(others.get(Level.PATIENT, ""))
+    texts.append(others.get(Level.STUDY, ""))
+    return _header(_STUDY_STATE, tuple(texts))
 
 
 def series_header(instance: Instance) -> Header:
-    state = _columns(instance, SERIES_COLUMNS)
-    state["SeriesInstanceUID"] = instance.uids.series_instance_uid
-    state[OTHERS] = instance.others.get(Level.SERIES, "")
-    return _header(state, instance.sop_class_uid)
-
-
-def _columns(instance: Instance, keywords: Iterable[str]) -> State:
     values = instance.values
-    return {keyword: "\\".join(values.get(keyword, ())) for keyword in keywords}
+    texts = [_SEPARATOR.join(values.get(keyword, ())) for keyword in SERIES_COLUMNS]
+    texts[SERIES_COLUMNS.index("SeriesInstanceUID")] = instance.uids.series_instance_uid
+    texts.append(instance.others.get(Level.SERIES, ""))
+    return _header(_SERIES_STATE, tuple(texts), instance.sop_class_uid)
 
 
-def _header(state: State, sop_class_uid: str = "") -> Header:
+def _header(keywords: tuple[str, ...], texts: tuple[str, ...], sop_class_uid: str = "") -> Header:
+    if sum(map(len, texts)) > _LONGEST_REMEMBERED:
+        return _new_header(keywords, texts, sop_class_uid)
+    return _remembered_header(keywords, texts, sop_class_uid)
+
+
+def _new_header(keywords: tuple[str, ...], texts: tuple[str, ...], sop_class_uid: str) -> Header:
+    state = dict(zip(keywords, texts, strict=True))
     content = json.dumps(state, ensure_ascii=False)
     digest = hashlib.blake2b((sop_class_uid + content).encode("utf-8", "surrogatepass"))
     return Header(state, content, digest.digest()[:16])
+
+
+_remembered_header = lru_cache(maxsize=_REMEMBERED)(_new_header)
 
 
 def fold_studies(contents: Iterable[str]) -> State:

@@ -29,6 +29,8 @@ class Index:
     def add(self, instance: Instance, stored: StoredInstance) -> StoredInstance | None:
         """None: it was added. Else what is here already; nothing has changed."""
         new = write.newcomer(instance, stored)
+        if self._database.write_once(write.ADD_NEXT, write.next_row(new)):
+            return None
         with self._database.writing() as connection:
             return write.add(connection, new)
 

@@ -27,20 +27,30 @@ class Turn:
 
     @contextmanager
     def held(self) -> Iterator[None]:
+        """Raises what `take` raises."""
+        self.take()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def take(self) -> None:
         """Raises IndexFailure where other threads do not come to an end. While a process is stopped
         in its turn, one thread of each other process waits for it, and the rest end like this."""
         if not self._lock.acquire(timeout=PATIENCE):
             raise IndexFailure(f"{self._index}: writing: locked for over {PATIENCE:.0f} s")
         try:
-            descriptor = self._opened()
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            except OSError as error:
-                raise IndexFailure(f"{self._index}: locking: {error.strerror}") from error
-            try:
-                yield
-            finally:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            fcntl.flock(self._opened(), fcntl.LOCK_EX)
+        except OSError as error:
+            self._lock.release()
+            raise IndexFailure(f"{self._index}: locking: {error.strerror}") from error
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def leave(self) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         finally:
             self._lock.release()
 
@@ -59,9 +69,10 @@ class Turn:
             self._descriptor = -1
 
     def _opened(self) -> int:
-        with self._opening:
-            if self._descriptor < 0:
-                self._descriptor = _open(self._index)
+        if self._descriptor < 0:
+            with self._opening:
+                if self._descriptor < 0:
+                    self._descriptor = _open(self._index)
         return self._descriptor
 
 

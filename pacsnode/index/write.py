@@ -1,7 +1,8 @@
 """What changes the four levels. Each function runs inside a transaction that its caller opened.
 
-The usual instance is the next of a known series and says what others said of it: that costs three
-look-ups and one insert. Whatever else happens goes through refresh.py.
+The usual instance is the next of a known series and says what others said of it. ADD_NEXT adds it
+in one statement that looks everything up itself: nothing is remembered from one instance to the
+next that others may have changed. Whatever else happens goes through `add` and refresh.py.
 """
 
 import sqlite3
@@ -57,12 +58,67 @@ def find(connection: Connection, sop_instance_uid: str) -> StoredInstance | None
 _INSTANCE_KEYWORDS = tuple(
     keyword for keyword in COLUMNS[Level.IMAGE] if keyword not in ("SOPInstanceUID", "SOPClassUID")
 )
-_INSERT_INSTANCE = (
-    "INSERT INTO instance (parent, header, sop_instance_uid, sop_class_uid, position,"
-    " transfer_syntax_uid, source_ae_title, length, digest, received_at,"
-    f" {', '.join(column(keyword) for keyword in _INSTANCE_KEYWORDS)})"
-    f" VALUES ({', '.join('?' * (10 + len(_INSTANCE_KEYWORDS)))})"
+_INSTANCE_COLUMNS = (
+    "sop_instance_uid",
+    "sop_class_uid",
+    "position",
+    "transfer_syntax_uid",
+    "source_ae_title",
+    "length",
+    "digest",
+    "received_at",
+    *(column(keyword) for keyword in _INSTANCE_KEYWORDS),
 )
+_MARKS = ", ".join("?" * len(_INSTANCE_COLUMNS))
+_INSERT_INSTANCE = f"INSERT INTO instance (parent, header, {', '.join(_INSTANCE_COLUMNS)})"
+
+# Adds an instance where its study, its series and their headers are known and it is not the oldest
+# that has them (a study's header is as old as the oldest of its series' headers), and where nothing
+# is noted of it (notes.arrived). Else it changes nothing.
+ADD_NEXT = (
+    f"{_INSERT_INSTANCE} SELECT series.id, series_header.id, {_MARKS} FROM study"
+    " CROSS JOIN study_header ON study_header.study = study.id AND study_header.digest = ?"
+    " CROSS JOIN series ON series.parent = study.id AND series.series_instance_uid = ?"
+    " CROSS JOIN series_header ON series_header.series = series.id"
+    " AND series_header.study_header = study_header.id AND series_header.digest = ?"
+    " WHERE study.study_instance_uid = ?"
+    " AND series_header.received_at <= ?"
+    " AND NOT EXISTS (SELECT 1 FROM pending WHERE sop_instance_uid = ?)"
+    " AND NOT EXISTS (SELECT 1 FROM lost WHERE sop_instance_uid = ?)"
+    " ON CONFLICT (sop_instance_uid) DO NOTHING"
+)
+
+
+def next_row(new: Newcomer) -> tuple[object, ...]:
+    """What ADD_NEXT is given."""
+    stored = new.stored
+    uids = stored.uids
+    return (
+        *_instance_row(new),
+        new.study.digest,
+        uids.series_instance_uid,
+        new.series.digest,
+        uids.study_instance_uid,
+        stored.received_at,
+        uids.sop_instance_uid,
+        uids.sop_instance_uid,
+    )
+
+
+def _instance_row(new: Newcomer) -> tuple[object, ...]:
+    """Values of _INSTANCE_COLUMNS."""
+    stored, values = new.stored, new.instance.values
+    return (
+        stored.uids.sop_instance_uid,
+        stored.sop_class_uid,
+        refresh.position(new.instance.first("InstanceNumber")),
+        stored.transfer_syntax_uid,
+        stored.source_ae_title,
+        stored.length,
+        stored.digest,
+        stored.received_at,
+        *["\\".join(values.get(keyword, ())) for keyword in _INSTANCE_KEYWORDS],
+    )
 
 
 def add(connection: Connection, new: Newcomer) -> StoredInstance | None:
@@ -106,24 +162,10 @@ def remove(connection: Connection, sop_instance_uids: Iterable[str]) -> list[Pen
 def _insert(connection: Connection, new: Newcomer) -> None:
     study, study_header = _enter_study(connection, new)
     series, series_header = _enter_series(connection, new, study, study_header)
-    instance, stored = new.instance, new.stored
     connection.execute(
-        _INSERT_INSTANCE,
-        (
-            series,
-            series_header,
-            stored.uids.sop_instance_uid,
-            stored.sop_class_uid,
-            refresh.position(instance.first("InstanceNumber")),
-            stored.transfer_syntax_uid,
-            stored.source_ae_title,
-            stored.length,
-            stored.digest,
-            stored.received_at,
-            *("\\".join(instance.values.get(keyword, ())) for keyword in _INSTANCE_KEYWORDS),
-        ),
+        f"{_INSERT_INSTANCE} VALUES (?, ?, {_MARKS})", (series, series_header, *_instance_row(new))
     )
-    notes.arrived(connection, stored.uids)
+    notes.arrived(connection, new.stored.uids)
 
 
 _UNKNOWN = (0, 0, 0)  # no row has the id 0

@@ -94,3 +94,29 @@ def test_a_header_is_what_an_instance_says_whatever_its_number() -> None:
     assert fold.series_header(first.instance) == fold.series_header(second.instance)
     other = make(uid="2", StudyDescription="HEAD")
     assert fold.study_header(first.instance).digest != fold.study_header(other.instance).digest
+
+
+def test_a_header_is_known_by_what_older_programs_knew_it_by() -> None:
+    """Else each study would get its headers a second time."""
+    instance = make(
+        PatientID="P",
+        PatientName="DOE^JÖRG\\X",
+        StudyDate="20200101",
+        Modality="CT",
+        SeriesNumber="1",
+        requests=(("S1", "R1"),),
+    ).instance
+    for _ in range(2):  # worked out, and remembered
+        study, series = fold.study_header(instance), fold.series_header(instance)
+        assert study.digest.hex() == "97bc1e7a9803ea1d641aacc57f12f4ba"
+        assert series.digest.hex() == "5be2d5daefb59bdadd6e6376bb14fb70"
+        assert json.loads(study.content) == study.state
+
+
+def test_what_is_long_is_not_remembered() -> None:
+    fold._remembered_header.cache_clear()
+    fold.study_header(make(StudyDescription="X" * 10_000).instance)
+    assert fold._remembered_header.cache_info().currsize == 0
+    for number in range(1000):
+        fold.study_header(make(StudyDescription=str(number)).instance)
+    assert fold._remembered_header.cache_info().currsize == 256

@@ -8,7 +8,7 @@ import pytest
 from pacsnode import index as index_room
 from pacsnode.dicom.level import COMPUTED, Level
 from pacsnode.dicom.query import Key
-from pacsnode.index import Index
+from pacsnode.index import Index, write
 from tests.index.instances import key, make, matches, query
 
 ASKED: dict[str, tuple[Key, ...]] = {
@@ -85,3 +85,14 @@ def test_a_definite_query_scans_no_table(index: Index, level: Level, title: str)
 
 def test_a_query_without_keys_goes_through_the_studies_by_their_ids(index: Index) -> None:
     assert not [plan for plan in scans(index, Level.IMAGE, ()) if "lost" not in plan]
+
+
+def test_the_next_of_a_series_is_added_without_a_look_at_any_other(index: Index) -> None:
+    plan = [
+        row[3]
+        for row in index._database.connection().execute(
+            f"EXPLAIN QUERY PLAN {write.ADD_NEXT}", write.next_row(write.newcomer(*make()))
+        )
+    ]
+    assert [step for step in plan if step.startswith("SEARCH")]
+    assert not [step for step in plan if step.startswith("SCAN")]

@@ -3,6 +3,7 @@ index says what a dictionary of the same instances says."""
 
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pacsnode import index as index_room
 from pacsnode.dicom.level import COLUMNS, Level
-from pacsnode.index import Index
+from pacsnode.index import Index, write
 from tests.index.instances import CT, MR, Made, key, make, matches, query
 from tests.index.reference import Archive, fold
 
@@ -35,6 +36,8 @@ DRAWN = st.fixed_dictionaries(
     }
 )
 
+PROCESS = st.integers(0, 1)
+
 
 def made_from(drawn: dict, moment: int, uid: str) -> Made:
     values = {keyword: value for keyword, value in drawn.items() if keyword[0].isupper()}
@@ -51,17 +54,20 @@ def made_from(drawn: dict, moment: int, uid: str) -> Made:
 
 
 class IndexMachine(RuleBasedStateMachine):
-    """Times of receipt are all different but in no order: clocks and associations are many."""
+    """Times of receipt are all different but in no order: clocks and associations are many. So are
+    processes: each has the index open, and no step knows which of them took the one before."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.mkdtemp()
-        self.index = index_room.open(Path(self.folder) / "index.sqlite", fsync=False)
+        path = Path(self.folder) / "index.sqlite"
+        self.processes = [index_room.open(path, fsync=False) for _ in range(2)]
         self.known: dict[str, Made] = {}
         self.moments: set[int] = set()
 
     def teardown(self) -> None:
-        self.index.close()
+        for index in self.processes:
+            index.close()
         shutil.rmtree(self.folder)
 
     def make(self, drawn: dict) -> Made:
@@ -71,47 +77,46 @@ class IndexMachine(RuleBasedStateMachine):
         self.moments.add(moment)
         return made_from(drawn, moment, f"9.{drawn['number']}.{drawn['series']}.{drawn['study']}")
 
-    @rule(drawn=DRAWN)
-    def add(self, drawn: dict) -> None:
+    @rule(drawn=DRAWN, process=PROCESS)
+    def add(self, drawn: dict, process: int) -> None:
         made = self.make(drawn)
         uid = made.stored.uids.sop_instance_uid
-        present = self.index.add(*made)
+        present = self.processes[process].add(*made)
         assert present == (self.known[uid].stored if uid in self.known else None)
         self.known.setdefault(uid, made)
 
-    @rule(drawn=DRAWN, number=st.integers(1, 4))
-    def replace(self, drawn: dict, number: int) -> None:
+    @rule(drawn=DRAWN, number=st.integers(1, 4), process=PROCESS)
+    def replace(self, drawn: dict, number: int, process: int) -> None:
         made = self.make(drawn)
         if self.known:
             uid = sorted(self.known)[number % len(self.known)]
             made = made_from(drawn, made.stored.received_at, uid)
         uid = made.stored.uids.sop_instance_uid
-        old = self.index.replace(*made)
+        old = self.processes[process].replace(*made)
         assert old == (self.known[uid].stored if uid in self.known else None)
         self.known[uid] = made
 
-    @rule(numbers=st.sets(st.integers(0, 15), max_size=4))
-    def remove(self, numbers: set[int]) -> None:
+    @rule(numbers=st.sets(st.integers(0, 15), max_size=4), process=PROCESS)
+    def remove(self, numbers: set[int], process: int) -> None:
         uids = [uid for n, uid in enumerate(sorted(self.known)) if n in numbers]
-        pending = self.index.remove([*uids, "9.9.9"])
+        pending = self.processes[process].remove([*uids, "9.9.9"])
         assert [each.uids for each in pending] == [self.known[uid].stored.uids for uid in uids]
         for uid in uids:
             del self.known[uid]
 
     @invariant()
     def agrees(self) -> None:
+        index = self.processes[0]
         reference = Archive()
         by_time = sorted(self.known.values(), key=lambda made: made.stored.received_at)
         for made in by_time:
             reference.instances[made.stored.uids.sop_instance_uid] = made.instance
-        assert patients(self.index) == expected_patients(reference)
-        assert studies(self.index) == expected_studies(reference)
-        assert series(self.index) == expected_series(reference)
-        stored = {
-            each.uids.sop_instance_uid: each for each in self.index.select(query(Level.STUDY))
-        }
+        assert patients(index) == expected_patients(reference)
+        assert studies(index) == expected_studies(reference)
+        assert series(index) == expected_series(reference)
+        stored = {each.uids.sop_instance_uid: each for each in index.select(query(Level.STUDY))}
         assert stored == {uid: made.stored for uid, made in self.known.items()}
-        statistics = self.index.statistics()
+        statistics = index.statistics()
         assert statistics.instances == len(self.known)
         assert statistics.bytes == 1000 * len(self.known)
 
@@ -286,3 +291,133 @@ def test_strange_uids_are_kept_as_they_are(index: Index, uid: str) -> None:
         ]
     index.remove([uid])
     assert index.is_empty()
+
+
+def test_the_next_of_a_series_is_one_statement(index: Index) -> None:
+    index.add(*make(uid="1", received_at=1))
+    statements: list[str] = []
+    connection = index._database.connection()
+    connection.set_trace_callback(statements.append)
+    index.add(*make(uid="2", received_at=1))
+    index.add(*make(uid="3", received_at=2))
+    connection.set_trace_callback(None)
+    assert [statement.split()[0] for statement in statements] == ["INSERT", "INSERT"]
+    assert index.statistics()[:4] == (1, 1, 1, 3)
+
+
+def test_one_that_comes_again_into_a_known_series_is_not_removed_as_a_leftover(
+    index: Index,
+) -> None:
+    index.add(*make(uid="1"))
+    index.add(*make(uid="2"))
+    index.remove(["2"])
+    assert index.add(*make(uid="2")) is None
+    assert index.pending() == []
+
+
+def test_one_that_comes_into_a_known_series_is_not_lost(index: Index) -> None:
+    index.add(*make(uid="1"))
+    index.set_lost("2", True)
+    assert index.add(*make(uid="2")) is None
+    stored = index.instance("2")
+    assert stored is not None
+    assert not stored.is_lost
+
+
+@pytest.fixture
+def other(path: Path, index: Index) -> Iterator[Index]:
+    """The same index in another process."""
+    opened = index_room.open(path, fsync=False)
+    yield opened
+    opened.close()
+
+
+def test_a_series_that_another_process_made_anew_takes_the_next_instance(
+    index: Index, other: Index
+) -> None:
+    index.add(*make(uid="1", PatientID="A"))
+    index.add(*make(uid="2", PatientID="A"))
+    other.remove(["1", "2"])
+    other.add(*make("1.9", "1.9.1", "9", PatientID="B"))
+    # Neither into what is no more, nor into what may have taken its number.
+    assert index.add(*make(uid="3", PatientID="A")) is None
+    found = {
+        (stored.uids.sop_instance_uid, match.values["PatientID"])
+        for match in matches(index, query(Level.STUDY))
+        for stored in index.select(
+            query(Level.STUDY, key("StudyInstanceUID", match.values["StudyInstanceUID"]))
+        )
+    }
+    assert found == {("3", "A"), ("9", "B")}
+
+
+def test_a_series_that_another_process_gave_to_another_patient_is_flagged(
+    index: Index, other: Index
+) -> None:
+    index.add(*make(uid="1", PatientID="A"))
+    other.remove(["1"])
+    other.add(*make(uid="2", PatientID="B"))
+    index.add(*make(uid="3", PatientID="A", received_at=2 * 10**15))
+    assert [flag.text for flag in index.flags()] == ["PatientID is 'A' and 'B' in one study"]
+    (study,) = matches(index, query(Level.STUDY))
+    assert study.values["PatientID"] == "B"
+
+
+def test_what_was_rolled_back_is_not_taken_for_known(index: Index) -> None:
+    class Cut(Exception):
+        pass
+
+    made = make(uid="1")
+    with pytest.raises(Cut), index._database.writing() as connection:  # noqa: PT012
+        assert write.add(connection, write.newcomer(*made)) is None
+        raise Cut
+    index.add(*make("1.9", "1.9.1", "9", PatientID="B"))
+    assert index.add(*make(uid="2")) is None
+    assert index.statistics()[:4] == (2, 2, 2, 2)
+    assert index.instance("1") is None
+
+
+@pytest.mark.parametrize("keyword", ["StudyDescription", "SeriesDescription"])
+def test_an_older_instance_of_a_known_series_makes_the_header_older(
+    index: Index, other: Index, keyword: str
+) -> None:
+    """Of two headers the older counts, also where the oldest that had one went meanwhile."""
+
+    def described() -> str:
+        (series,) = matches(index, query(Level.SERIES, key("SeriesInstanceUID", "1.2.1.1")))
+        return series.values[keyword]
+
+    if keyword == "SeriesDescription":
+        index.add(*make(series="9", uid="9", received_at=1))  # the study's header stays
+    index.add(*make(uid="1", received_at=10, **{keyword: "HEAD"}))
+    index.add(*make(uid="2", received_at=20, **{keyword: "NECK"}))
+    index.add(*make(uid="3", received_at=30, **{keyword: "HEAD"}))
+    other.remove(["1"])
+    assert described() == "NECK"
+    index.add(*make(uid="4", received_at=15, **{keyword: "HEAD"}))
+    assert described() == "HEAD"
+
+
+def test_one_series_uid_in_two_studies_takes_the_next_of_each(index: Index) -> None:
+    for number in range(4):
+        study = f"1.{number % 2}"
+        index.add(*make(study=study, series="5", uid=str(number), PatientID=study))
+    for study, uids in (("1.0", {"0", "2"}), ("1.1", {"1", "3"})):
+        found = index.select(query(Level.STUDY, key("StudyInstanceUID", study)))
+        assert {stored.uids.sop_instance_uid for stored in found} == uids
+
+
+@pytest.mark.parametrize("differing", [{"StudyDescription": "X"}, {"SeriesDescription": "X"}])
+def test_what_is_said_anew_is_kept_until_nobody_says_it(
+    index: Index, differing: dict[str, str]
+) -> None:
+    """Each instance counts for the headers that it has, of series and study."""
+    index.add(*make(uid="1", received_at=1))
+    index.add(*make(uid="2", received_at=2, **differing))
+    index.add(*make(uid="3", received_at=3, **differing))
+    index.add(*make(uid="4", received_at=4))
+    ((keyword, text),) = differing.items()
+    for gone, expected in (("2", text), ("1", text), ("3", "")):
+        index.remove([gone])
+        (series,) = matches(index, query(Level.SERIES))
+        assert series.values[keyword] == expected
