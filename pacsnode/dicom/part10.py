@@ -2,6 +2,7 @@
 and what other programs write, or leave out."""
 
 import struct
+from functools import lru_cache
 from typing import BinaryIO, NamedTuple
 
 from pacsnode.dicom.elements import (
@@ -76,33 +77,47 @@ def encode_meta(
 ) -> bytes:
     """Preamble and file meta group, with an open seal at the very end: see seal_fields. UIDs are
     written as they came; AE titles that are blank or not ASCII are left out."""
-    return _head(
-        _plain_elements(sop_class_uid, sop_instance_uid, transfer_syntax_uid),
-        _ae_element(0x0016, source_ae_title),
-        _ae_element(0x0017, source_ae_title),
-        _ae_element(0x0018, receiving_ae_title),
-        _uid_element(0x0100, PRIVATE_INFORMATION_CREATOR_UID),
-        _long_element(0x0102, _OPEN_SEAL),
+    before, after = _around_instance_uid(
+        sop_class_uid, transfer_syntax_uid, source_ae_title, receiving_ae_title
+    )
+    return _head(before, _uid_element(0x0003, sop_instance_uid), after)
+
+
+@lru_cache(maxsize=64)
+def _around_instance_uid(
+    sop_class_uid: str, transfer_syntax_uid: str, source_ae_title: str, receiving_ae_title: str
+) -> tuple[bytes, bytes]:
+    """What all instances of a series have in common, before their own UID and after it."""
+    before, after = _plain_elements(sop_class_uid, transfer_syntax_uid)
+    return before, b"".join(
+        (
+            after,
+            _ae_element(0x0016, source_ae_title),
+            _ae_element(0x0017, source_ae_title),
+            _ae_element(0x0018, receiving_ae_title),
+            _uid_element(0x0100, PRIVATE_INFORMATION_CREATOR_UID),
+            _long_element(0x0102, _OPEN_SEAL),
+        )
     )
 
 
 def encode_plain_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
     """Preamble and file meta group of a file outside the archive: nothing but what PS3.10 asks
     for."""
-    return _head(_plain_elements(sop_class_uid, sop_instance_uid, transfer_syntax_uid))
+    before, after = _plain_elements(sop_class_uid, transfer_syntax_uid)
+    return _head(before, _uid_element(0x0003, sop_instance_uid), after)
 
 
-def _plain_elements(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
-    return b"".join(
+def _plain_elements(sop_class_uid: str, transfer_syntax_uid: str) -> tuple[bytes, bytes]:
+    before = _long_element(0x0001, b"\0\1") + _uid_element(0x0002, sop_class_uid)
+    after = b"".join(
         (
-            _long_element(0x0001, b"\0\1"),
-            _uid_element(0x0002, sop_class_uid),
-            _uid_element(0x0003, sop_instance_uid),
             _uid_element(0x0010, transfer_syntax_uid),
             _uid_element(0x0012, IMPLEMENTATION_CLASS_UID),
             _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode()),
         )
     )
+    return before, after
 
 
 def _head(*elements: bytes) -> bytes:
