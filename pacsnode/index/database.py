@@ -4,7 +4,12 @@ import contextlib
 import os
 import sqlite3
 import weakref
+<<<<<<< ours
 from collections.abc import Iterator, Sequence
+=======
+from collections import deque
+from collections.abc import Iterator
+>>>>>>> theirs
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +22,10 @@ from pacsnode.index.turn import PATIENCE, Turn
 from pacsnode.index.wal import WriteAheadLog
 
 _KIBIBYTE = 1024
+
+# Connections that are kept for the next threads: to open one costs as much as storing an instance,
+# and some modalities open an association for each.
+_SPARE = 16
 
 # How long a checkpoint that keeps writers waiting waits for readers.
 _READERS_MILLISECONDS = 100
@@ -59,6 +68,7 @@ class Database(peewee.SqliteDatabase):
 
     def __init__(self, path: Path, *, fsync: bool = True) -> None:
         self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._spare: deque[_Connection] = deque()
         self._path = path
         self._fsync = fsync
         self._process = os.getpid()
@@ -101,9 +111,19 @@ class Database(peewee.SqliteDatabase):
             durability.reach()
 
     def _connect(self) -> _Connection:
+        with contextlib.suppress(IndexError):
+            return self._spare.pop()
         connection: _Connection = super()._connect()  # type: ignore[misc]
         self._opened.add(connection)
         return connection
+
+    def _close(self, conn: _Connection) -> None:
+        """What a thread closes is kept, less its pages in memory."""
+        if len(self._spare) >= _SPARE:
+            conn.close()
+            return
+        conn.execute("PRAGMA shrink_memory")
+        self._spare.append(conn)
 
     def _own(self) -> _Connection:
         """This thread's connection."""
@@ -206,6 +226,7 @@ class Database(peewee.SqliteDatabase):
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
+            connection.close()  # so that nobody gets it
             self.release_thread()
 
     @contextlib.contextmanager
@@ -217,7 +238,7 @@ class Database(peewee.SqliteDatabase):
             yield
 
     def release_thread(self) -> None:
-        """Close this thread's connection; the next use opens one anew."""
+        """Let go of this thread's connection, which the next thread to need one gets."""
         with contextlib.suppress(sqlite3.Error, peewee.PeeweeException):
             self.close()
 
@@ -225,6 +246,7 @@ class Database(peewee.SqliteDatabase):
         """Close the connections of all threads; nothing may be using them. SQLite brings the
         write-ahead log into the file, and removes it, when the last process does so."""
         self.release_thread()
+        self._spare.clear()
         upkeep, self._upkeep = self._upkeep, None
         for connection in list(self._opened):
             connection.close()

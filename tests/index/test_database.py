@@ -1,10 +1,12 @@
 """Threads, processes and failures beside one another."""
 
+import gc
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -102,22 +104,77 @@ def test_damage_met_later_names_the_file_and_reindex(path: Path) -> None:
     index.close()
 
 
-def test_a_connection_is_one_threads_and_goes_with_it(index: Index) -> None:
+def in_a_thread(work: Callable[[], object]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result()
+
+
+def test_a_connection_is_one_threads_and_then_the_next_ones(index: Index) -> None:
     opened = index._database._opened
     before = len(opened)
-    done = threading.Event()
+    used: list[sqlite3.Connection] = []
 
     def work() -> None:
-        index.instance("1")
-        assert len(opened) == before + 1
+        index.add(*make(uid=f"1.{len(used)}"))
+        used.append(index._database.connection())
         index.release_thread()
-        done.set()
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert done.is_set()
+    in_a_thread(work)
+    in_a_thread(work)
+    assert used[0] is used[1]
+    assert len(opened) == before + 1
+    assert index.statistics().instances == 2
+
+
+def test_a_connection_that_was_not_let_go_of_is_closed_with_its_thread(index: Index) -> None:
+    opened = index._database._opened
+    before = len(opened)
+    in_a_thread(lambda: index.instance("1"))
+    gc.collect()
     assert len(opened) == before
+
+
+def test_no_more_connections_are_kept_than_a_few(index: Index) -> None:
+    opened = index._database._opened
+    before = len(opened)
+    all_at_once = threading.Barrier(40)
+
+    def work(_: int) -> None:
+        index.instance("1")
+        all_at_once.wait(20)
+        index.release_thread()
+
+    with ThreadPoolExecutor(40) as pool:
+        list(pool.map(work, range(40)))
+    assert len(opened) == before + 16
+
+
+def test_a_connection_that_cannot_be_rolled_back_is_nobodys(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[sqlite3.Connection] = []
+
+    class Broken(sqlite3.Connection):
+        in_transaction = True
+
+        def execute(self, statement: str, *_: object) -> sqlite3.Cursor:
+            if statement == "BEGIN":
+                return super().execute(statement)
+            raise sqlite3.OperationalError("disk I/O error")
+
+    def work() -> None:
+        used.append(index._database.connection())
+        broken = Broken(":memory:")
+        index._database._state.set_connection(broken)
+        with pytest.raises(IndexFailure):
+            index.instance("1")
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            sqlite3.Connection.execute(broken, "SELECT 1")
+        assert index.instance("1") is None
+        assert index._database.connection() is not broken
+        used[0].close()
+
+    in_a_thread(work)
 
 
 def test_waiting_for_ones_turn_ends(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
