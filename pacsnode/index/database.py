@@ -4,12 +4,8 @@ import contextlib
 import os
 import sqlite3
 import weakref
-<<<<<<< ours
-from collections.abc import Iterator, Sequence
-=======
 from collections import deque
-from collections.abc import Iterator
->>>>>>> theirs
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
