@@ -51,12 +51,15 @@ class StoreOperations:
         """One C-STORE; `following` is asked for the instance that comes next, None where it is not
         known. Raises AssociationLost, PeerTimeout and what the tick raises; every other failure is
         the instance's own."""
+
+        def meanwhile() -> None:
+            ready.files.close()
+            self._open_ahead(following())
+
         try:
             ready = self._take(sendable)
             with ready.files:
-                response = self._channel.store(
-                    ready.operation, self._sending.tick, lambda: self._open_ahead(following())
-                )
+                response = self._channel.store(ready.operation, self._sending.tick, meanwhile)
         except (AssociationLost, PeerTimeout):
             raise
         except PacsnodeError as error:

@@ -46,9 +46,9 @@ def channel_of(peer: ScriptedPeer) -> ScriptedChannel:
 
 
 IN_TURN = [
-    "open 1.2.1", "open 1.2.2", "answer 1.2.1", "close 1.2.1",
-    "open 1.2.3", "answer 1.2.2", "close 1.2.2",
-    "answer 1.2.3", "close 1.2.3",
+    "open 1.2.1", "close 1.2.1", "open 1.2.2", "answer 1.2.1",
+    "close 1.2.2", "open 1.2.3", "answer 1.2.2",
+    "close 1.2.3", "answer 1.2.3",
 ]  # fmt: skip
 
 
@@ -103,14 +103,14 @@ def test_nothing_is_decompressed_while_an_answer_waits() -> None:
     peer = noting_peer(log)
     peer.accepts = lambda _, transfer_syntax: transfer_syntax == IMPLICIT
     assert all(outcome.is_success for outcome in send(peer, PEER, samples(2, log)))
-    assert log[:2] == ["open 1.2.1", "answer 1.2.1"]
+    assert log[:3] == ["open 1.2.1", "close 1.2.1", "answer 1.2.1"]
 
 
 def test_leaving_early_closes_what_was_opened_ahead() -> None:
     log: list[str] = []
     outcomes = send(ScriptedPeer(), PEER, samples(3, log))
     next(outcomes)
-    assert log[-1] == "close 1.2.1"
+    assert log[-1] == "open 1.2.2"
     outcomes.close()
     assert log[-1] == "close 1.2.2"
 
