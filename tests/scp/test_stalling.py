@@ -78,10 +78,12 @@ def destination() -> Iterator[Destination]:
     made.close()
 
 
-@pytest.fixture
-def node(tmp_path: Path, destination: Destination) -> Iterator[Node]:
+@pytest.fixture(params=[1, 3], ids=["one association", "three"])
+def node(
+    tmp_path: Path, destination: Destination, request: pytest.FixtureRequest
+) -> Iterator[Node]:
     host, port = destination.address
-    store = Modality(ae_title="STORE", host=host, port=port)
+    store = Modality(ae_title="STORE", host=host, port=port, associations=request.param)
     made = Node(tmp_path / "node", {"STORE": store}, Timeouts(dimse=3.0))
 
     def skipped(path: Path, reason: str) -> None:
