@@ -144,6 +144,18 @@ def test_several_jobs_send_what_the_node_has(sent: RunningNode, start_node: Star
     assert (done.returncode, done.stdout) == (0, "4 sent, 0 with warning, 0 failed\n")
 
 
+def test_a_peer_that_refuses_a_second_association_gets_all_on_the_first(
+    start_node: StartNode, write_file: WriteFile, pacsnode: Pacsnode
+) -> None:
+    node = start_node("listen: {port: 0, max_associations: 1}\naccess: {unknown_callers: all}\n")
+    for number in range(150):
+        write_file(f"in/{number}.dcm", TextValue="x" * 50_000)
+    done = pacsnode("send", node.peer, "in", "--jobs", "3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "150 sent, 0 with warning, 0 failed, 0 skipped\n"
+    node.wait_for_log("rejected")
+
+
 def test_several_jobs_call_a_peer_that_is_not_there_once(
     write_file: WriteFile, free_port: FreePort, pacsnode: Pacsnode
 ) -> None:
