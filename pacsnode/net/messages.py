@@ -211,11 +211,15 @@ class Messages(DIMSEServiceProvider):
         Interrupted; InstanceDamaged where a file ends early, and OSError, after which the
         association can only be aborted."""
         head = b"".join(self._fragments(context_id, COMMAND, command))
+
+        def checking_tick() -> None:
+            self._association.dul.require_running()
+            tick()
+
         with self._remembering() as connection:
             for block in self._outbox.unload(head):
-                self._association.dul.require_running()
-                tick()
-                connection.send(block, tick)
+                checking_tick()
+                connection.send(block, checking_tick)
 
     @contextmanager
     def _remembering(self) -> Iterator[Connection]:

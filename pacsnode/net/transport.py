@@ -179,7 +179,8 @@ class Connection(AssociationSocket):
         return bool(self._poll(None, select.POLLIN).poll(0))
 
     def send(self, data: bytes | bytearray | memoryview, tick: Tick = no_tick) -> None:
-        """Send all of `data`. Raises AssociationLost, PeerTimeout."""
+        """Send all of `data`, ticking whenever the peer is slow to take it. Raises AssociationLost,
+        PeerTimeout."""
         view = memoryview(data)
         try:
             while view:
@@ -192,9 +193,12 @@ class Connection(AssociationSocket):
 
     def _wait_writable(self, poll: select.poll, tick: Tick) -> None:
         seconds = 0 if self._is_stuck else self._network
+        # Should this be left by an exception, an A-ABORT shall not wait as long again.
+        self._is_stuck = True
         if not self._wait(poll, time.monotonic() + seconds, tick):
-            self._is_stuck = True  # its A-ABORT shall not wait as long again
             raise PeerTimeout(f"the peer has taken nothing for {self._network:g} s", "message")
+        tick()
+        self._is_stuck = False
 
     def wake(self) -> None:
         """Make a thread that waits for input see the connection's end; sending still works, but for

@@ -5,7 +5,8 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,11 +14,21 @@ import pytest
 
 from pacsnode import net
 from pacsnode.config.model import Timeouts
-from pacsnode.dicom.message import Channel, DatasetSource, Peer, ProposedContext, Suboperation
+from pacsnode.dicom.message import (
+    Answer,
+    Channel,
+    DatasetSource,
+    GetRequest,
+    Peer,
+    ProposedContext,
+    Suboperation,
+)
 from pacsnode.errors import InstanceDamaged
+from pacsnode.net.listener import Listener
 from pacsnode.net.sending import COMMAND, LAST, ONE_WRITE, Outbox, fragments, largest_fragment
 from tests.net import raw
-from tests.net.raw import CT, IMPLICIT, RawPeer
+from tests.net.conftest import ScriptedHandler
+from tests.net.raw import CT, IMPLICIT, STUDY_GET, RawPeer
 
 Play = Callable[..., tuple[str, int]]
 
@@ -205,6 +216,69 @@ def test_ticks_come_while_a_peer_takes_a_long_dataset_without_a_pause(play: Play
     channel.store(Suboperation(channel.contexts[0], CT, "1.2", source), lambda: ticks.append(1))
     channel.abort()
     assert len(ticks) >= 8
+
+
+def store_of(channel: Channel, length: int) -> Suboperation:
+    source = DatasetSource(io.BytesIO(bytes(length)), length)
+    return Suboperation(channel.contexts[0], CT, "1.2", source)
+
+
+def test_ticks_come_while_a_peer_takes_one_write_slowly_but_steadily(play: Play) -> None:
+    channel = open_channel(play(Collecting(0)))
+    client = channel._association.dul.connection._client  # type: ignore[attr-defined]
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    ticks = []
+    channel.store(store_of(channel, ONE_WRITE - 1000), lambda: ticks.append(1))
+    channel.abort()
+    assert len(ticks) > 1, "one is before the write"
+
+
+def test_what_a_tick_raises_while_the_peer_takes_nothing_ends_it_at_once(play: Play) -> None:
+    finished = threading.Event()
+
+    def script(connection: socket.socket) -> None:
+        raw.accept(connection)
+        finished.wait(20)
+
+    channel = open_channel(play(script))
+    began = time.monotonic()
+    moments = [began]
+
+    def tick() -> None:
+        moments.append(time.monotonic())
+        if moments[-1] - moments[-2] > 0.4:
+            raise LookupError("the requester has gone")
+
+    with pytest.raises(LookupError):
+        channel.store(store_of(channel, 30 << 20), tick)
+    assert not channel.is_open
+    assert time.monotonic() - began < 10, "and not after the 60 s that a write may take"
+    finished.set()
+
+
+def test_a_node_that_stops_waits_for_no_peer_that_takes_nothing(
+    serve: Callable[..., Listener], handler: ScriptedHandler
+) -> None:
+    """In the middle of a C-GET's dataset."""
+    begun = threading.Event()
+
+    def get(request: GetRequest) -> Iterator[Answer]:
+        begun.set()
+        request.channel.store(store_of(request.channel, 30 << 20))
+        yield Answer(0)
+
+    handler.get = get
+    listener = serve()
+    peer = RawPeer(listener.address)
+    contexts = [(1, STUDY_GET, [IMPLICIT]), (3, CT, [IMPLICIT])]
+    peer.associate(*contexts, user_items=raw.role(CT, 0, 1))
+    peer.send(raw.get_rq(1))
+    assert begun.wait(20)
+    stopping = threading.Thread(target=listener.stop, args=(60,))
+    stopping.start()
+    stopping.join(20)
+    assert not stopping.is_alive(), "though it has 60 s for what is under way"
+    peer.close()
 
 
 def test_what_comes_next_is_loaded_before_the_answer_is_there(play: Play) -> None:
