@@ -6,6 +6,7 @@ import sqlite3
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,7 +101,8 @@ class Database(peewee.SqliteDatabase):
             wal = WriteAheadLog(self._path)
         except OSError as error:
             raise IndexFailure(f"{error.filename}: {error.strerror}") from error
-        durability = Durability(wal, self._turn, self._alone) if self._fsync else None
+        renew = partial(self.renew_log, wal)
+        durability = Durability(wal, self._turn, renew) if self._fsync else None
         checkpoints = Checkpoints(wal, self._turn, keeper)
         self._upkeep = _Upkeep(keeper, wal, checkpoints, durability)
         if durability is not None:
@@ -225,13 +227,21 @@ class Database(peewee.SqliteDatabase):
             connection.close()  # so that nobody gets it
             self.release_thread()
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody writes, not even a program that knows nothing of the turn."""
-        with contextlib.closing(self._connect()) as connection, self._turn.held():
-            with self.translated("locking"):
-                connection.execute("BEGIN IMMEDIATE")
-            yield
+    def renew_log(self, wal: WriteAheadLog) -> None:
+        """After a sync that failed: bring the log into the database and cut it off, so that its
+        blocks are given back. The pages in memory are whole; but as long as the log on the disk is
+        not, the database must not be left half changed: so first the disk shows that it works.
+        Raises OSError or IndexFailure."""
+        with self.translated("renewing the log"), self._turn.held():
+            # One whose descriptors were not told of the failure.
+            connection: sqlite3.Connection = super()._connect()  # type: ignore[misc]
+            with contextlib.closing(connection):
+                connection.execute("BEGIN IMMEDIATE")  # for programs that know nothing of the turn
+                wal.write_again()
+                connection.execute("ROLLBACK")
+                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise IndexFailure(f"{self.database}: renewing the log: somebody still reads it")
 
     def release_thread(self) -> None:
         """Let go of this thread's connection, which the next thread to need one gets."""
@@ -241,6 +251,8 @@ class Database(peewee.SqliteDatabase):
     def close_all(self) -> None:
         """Close the connections of all threads; nothing may be using them. SQLite brings the
         write-ahead log into the file, and removes it, when the last process does so."""
+        with contextlib.suppress(IndexFailure):
+            self._require_trust()
         self.release_thread()
         self._spare.clear()
         upkeep, self._upkeep = self._upkeep, None

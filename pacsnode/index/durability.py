@@ -4,14 +4,14 @@ begins afterwards. Those that wait at the same moment share one.
 
 The log is one sequence: a sync covers every commit, of any thread or process, up to its beginning.
 After one that failed the log is in doubt: Linux reports an error once to each descriptor and takes
-the pages for written. Whoever comes next writes the whole log again and syncs it; until that
-succeeds nobody gets an answer, and no page leaves the log for the database."""
+the pages for written, and ext4 may leave new blocks marked as never written however often they are
+written again. So nobody gets an answer until a new log was begun (Database.renew_log)."""
 
 import logging
 import os
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from errno import ENOSPC
 
 from pacsnode.errors import IndexFailure, IndexFull
@@ -22,17 +22,17 @@ log = logging.getLogger(__name__)
 
 
 class Durability:
-    """`alone` keeps all others, foreign programs too, from writing to the log."""
+    """`renew` begins a new log and raises OSError or IndexFailure where it cannot."""
 
     def __init__(
         self,
         wal: WriteAheadLog,
         turn: Turn,
-        alone: Callable[[], AbstractContextManager[object]],
+        renew: Callable[[], None],
     ) -> None:
         self._wal = wal
         self._turn = turn
-        self._alone = alone
+        self._renew = renew
         self._condition = threading.Condition()
         # Syncs are numbered: the last that began, that ended, that succeeded.
         self._begun = 0
@@ -78,7 +78,7 @@ class Durability:
     def _sync(self) -> IndexFailure | None:
         try:
             if self._in_doubt:
-                self._write_again()
+                self._dispel_doubt()
             else:
                 self._wal.sync()
         except OSError as error:
@@ -91,15 +91,13 @@ class Durability:
 
     def _doubt(self) -> None:
         if not self._in_doubt:
-            log.error("%s could not be synced: nothing is acknowledged until it is", self._wal.path)
+            log.error("%s could not be synced: the index takes nothing in", self._wal.path)
         self._in_doubt = True
         with suppress(OSError):
             self._turn.warn(True)
 
-    def _write_again(self) -> None:
-        with self._alone():
-            self._wal.write_again()
-            self._wal.sync()
-            self._turn.warn(False)
+    def _dispel_doubt(self) -> None:
+        self._renew()
+        self._turn.warn(False)
         self._in_doubt = False
-        log.warning("%s has been written again and synced", self._wal.path)
+        log.warning("%s was begun anew: the index takes instances in again", self._wal.path)

@@ -38,11 +38,17 @@ class WriteAheadLog:
         os.fdatasync(self._descriptor)
 
     def write_again(self) -> None:
-        """The same bytes over themselves, while nobody else writes: a sync that fails leaves pages
-        that Linux takes for written."""
+        """The same bytes over themselves, and for the time of a sync new ones behind them, while
+        nobody else writes. What failed once need not be mended by that; but where it succeeds the
+        disk takes what is written, into old blocks and new ones."""
         offset = 0
         while block := os.pread(self._descriptor, _BLOCK, offset):
             offset += os.pwrite(self._descriptor, block, offset)
+        try:
+            os.pwrite(self._descriptor, bytes(_BLOCK), offset)
+            self.sync()
+        finally:
+            os.ftruncate(self._descriptor, offset)
 
     def close(self) -> None:
         os.close(self._descriptor)

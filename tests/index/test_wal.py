@@ -1,5 +1,7 @@
 """How far the write-ahead log is filled, as SQLite says it."""
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,12 +67,22 @@ def test_an_empty_log_holds_nothing(connection: sqlite3.Connection, wal: WriteAh
     assert wal.salts == b""
 
 
-def test_written_again_it_is_the_same(
-    path: Path, connection: sqlite3.Connection, wal: WriteAheadLog
+def test_written_again_it_is_the_same_whether_that_succeeds_or_not(
+    path: Path, connection: sqlite3.Connection, wal: WriteAheadLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(connection, 1000)  # more than one block
     content = Path(wal.path).read_bytes()
     wal.write_again()
+    assert Path(wal.path).read_bytes() == content
+
+    def fail(descriptor: int) -> None:
+        assert os.fstat(descriptor).st_size > len(content)  # new blocks are tried too
+        raise OSError(errno.EIO, "failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        with pytest.raises(OSError, match="failed"):
+            wal.write_again()
     assert Path(wal.path).read_bytes() == content
     other = sqlite3.connect(path)
     assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
