@@ -110,6 +110,7 @@ class _Rebuilding:
             _remove_database(path)
             raise
         index.close()
+        _require_whole(path)
         self._put_in_place(path, old_id not in (None, archive_id))
         self._storage.claim(archive_id)
         self._set_duplicates_aside(archive_id)
@@ -237,6 +238,13 @@ def _remove_database(path: Path) -> None:
     for suffix in ("", *_BESIDE):
         with suppress(FileNotFoundError):
             os.unlink(f"{path}{suffix}")
+
+
+def _require_whole(path: Path) -> None:
+    """SQLite keeps a log that it could not bring into the file, and says nothing."""
+    if os.path.exists(f"{path}-wal"):
+        _remove_database(path)
+        raise StorageError("completing the new index: the disk is full, or it failed")
 
 
 def _sync_file(path: Path) -> None:

@@ -47,8 +47,13 @@ class Checkpoints:
             if not self._turn.has_warning:
                 self._run()
         except (sqlite3.Error, OSError, IndexFailure) as error:
-            log.warning("a checkpoint of the index failed: %s", error)
             self._due_at += STEP
+            log.warning("a checkpoint of the index failed: %s", error)
+            if "I/O" in str(error):
+                # Tried again it may succeed without having mended what failed (durability.py).
+                log.error(  # noqa: TRY400  # the line above says what failed
+                    "the disk failed under the index: mend it, then run `pacsnode reindex`"
+                )
         finally:
             self._busy.release()
 

@@ -10,7 +10,8 @@ import pytest
 from pacsnode.archive import Archive, open_archive
 from pacsnode.archive import reindex as reindex_module
 from pacsnode.archive.reindex import Rebuilt, reindex
-from pacsnode.errors import ConfigurationError, DataFolderLocked
+from pacsnode.errors import ConfigurationError, DataFolderLocked, StorageError
+from pacsnode.index import Index
 from pacsnode.storage import place
 from tests.archive.instances import EVERYTHING, Sample, everything, faults, files, read, store
 
@@ -217,3 +218,25 @@ def test_an_index_that_may_not_be_read_is_not_thrown_away(
     with pytest.raises(ConfigurationError, match=r"index\.sqlite"):
         reindex(data_dir)
     assert index.is_dir()
+
+
+def test_a_new_index_that_is_not_whole_does_not_take_the_olds_place(
+    filled: dict[str, object], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[sqlite3.Connection] = []
+
+    def close(index: Index) -> None:
+        """As where the disk is full: SQLite keeps what it could not bring into the file."""
+        if index._database.database.endswith(".new"):
+            held.append(sqlite3.connect(index._database.database))
+            held[0].execute("SELECT count(*) FROM instance").fetchone()
+        real(index)
+
+    real = Index.close
+    monkeypatch.setattr(Index, "close", close)
+    with pytest.raises(StorageError, match="new index"):
+        reindex(data_dir)
+    held[0].close()
+    assert [path.name for path in data_dir.glob("*.new*")] == []
+    with open_archive(data_dir) as archive:
+        assert everything(archive) == filled

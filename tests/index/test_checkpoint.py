@@ -138,17 +138,25 @@ def test_a_long_reader_is_not_waited_for_and_afterwards_the_log_is_reused(
     assert length(path) < grown + 2 * STEP
 
 
+@pytest.mark.parametrize("text", ["disk I/O error", "database or disk is full"])
 def test_a_checkpoint_that_fails_fails_nobody_and_is_tried_again(
-    index: Index, path: Path, modes: list[str], monkeypatch: pytest.MonkeyPatch
+    index: Index,
+    path: Path,
+    modes: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    text: str,
 ) -> None:
     def fail(self: Checkpoints, mode: str) -> int:
         modes.append("failed")
-        raise sqlite3.OperationalError("disk I/O error")
+        raise sqlite3.OperationalError(text)
 
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "_checkpoint", fail)
         add(index, 1, 100)
     assert 1 < modes.count("failed") < 10
+    assert text in caplog.text
+    assert ("reindex" in caplog.text) == ("I/O" in text)
     modes.clear()
     add(index, 2, 300)
     assert modes
