@@ -8,6 +8,7 @@ from typing import Self
 
 from pacsnode import index as index_room
 from pacsnode import storage as storage_room
+from pacsnode.archive.behind import Behind
 from pacsnode.archive.delete import delete_selected
 from pacsnode.archive.fetch import fetch_stored
 from pacsnode.archive.find import Files
@@ -49,11 +50,12 @@ class Archive:
         self._folder = folder
         self._storage = storage
         self._index = index
+        self._behind = Behind(storage, index)
         self._follow(policy)
 
     def _follow(self, policy: Policy) -> None:
         self._policy = policy
-        self._reception = Reception(self._storage, self._index, policy)
+        self._reception = Reception(self._storage, self._index, policy, self._behind)
         self._files = Files(self._storage, policy.character_sets)
 
     def assume(self, character_sets: Mapping[str, str]) -> None:
@@ -127,6 +129,7 @@ class Archive:
 
     def close(self) -> None:
         """Close index and data folder. Nothing may be under way."""
+        self._behind.close()
         self._index.close()
         self._folder.release()
 

@@ -8,10 +8,12 @@ import logging
 from contextlib import closing
 from typing import NamedTuple
 
+from pacsnode.archive.behind import Behind
 from pacsnode.archive.outcome import Kind, OnDuplicate
 from pacsnode.archive.settle import (
     CharacterSets,
     finish_removals,
+    is_whole,
     same_instance,
     set_aside,
     settle_pending,
@@ -26,7 +28,7 @@ from pacsnode.errors import (
     StorageError,
 )
 from pacsnode.index import Index
-from pacsnode.storage import Incoming, Standing, Storage, measure
+from pacsnode.storage import Incoming, Standing, Storage
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,9 @@ class Placing:
         index: Index,
         on_duplicate: OnDuplicate,
         character_sets: CharacterSets,
+        behind: Behind,
     ) -> None:
+        self._behind = behind
         self._storage = storage
         self._index = index
         self._on_duplicate = on_duplicate
@@ -65,14 +69,16 @@ class Placing:
             for _ in range(_ATTEMPTS):
                 in_place = self._put(new)
                 if in_place:
-                    present = self._index.add(new.instance, new.stored)
+                    present = self._index.add(new.instance, new.stored, new.incoming.content)
                     if present is None:
+                        self._added(new)
                         return Kind.STORED
                 else:
                     present = self._index.instance(uid)
                     if present is None or present.uids != new.stored.uids:
                         self._clear_place(new)
                         continue
+                self._sync(new, in_place)
                 kind = self._duplicate(new, present, in_place)
                 if kind is not None:
                     return kind
@@ -86,6 +92,17 @@ class Placing:
             new.incoming.leave()
             raise
         raise StorageError(f"storing {uid}: others change it all the time")
+
+    def _added(self, new: Newcomer) -> None:
+        if new.incoming.content is not None:
+            self._behind.add(new.stored)
+
+    def _sync(self, new: Newcomer, in_place: bool) -> None:
+        """What is not simply new has no copy in the index: its file itself must be durable."""
+        if new.incoming.content is not None:
+            new.incoming.sync()
+            if in_place:
+                self._storage.put(new.incoming, new.stored.uids)
 
     def _put(self, new: Newcomer) -> bool:
         try:
@@ -120,7 +137,7 @@ class Placing:
             row = self._index.instance(uids.sop_instance_uid)
             if row is not None and row.uids == uids:
                 return
-            if self._is_whole(new.stored):
+            if is_whole(self._storage, new.stored):
                 self._storage.delete(uids)
                 return
             name = set_aside(self._storage, self._index, None, self._found(new.stored))
@@ -156,14 +173,14 @@ class Placing:
 
     def _same_bytes(self, new: Newcomer, present: StoredInstance, in_place: bool) -> Kind | None:
         """The sender may delete its copy after our answer: so ours is read, not believed."""
-        if not in_place and not present.is_lost and self._is_whole(present):
+        if not in_place and not present.is_lost and is_whole(self._storage, present):
             return Kind.ALREADY_HERE
         with self._storage.changing():
             row = self._index.instance(present.uids.sop_instance_uid)
             if row is None or not same_instance(row, new.stored):
                 return None
             if not in_place:
-                if self._is_whole(row):
+                if is_whole(self._storage, row):
                     self._index.set_lost(row.uids.sop_instance_uid, False)
                     return Kind.ALREADY_HERE
                 self._storage.replace(new.incoming, new.stored.uids)
@@ -192,14 +209,3 @@ class Placing:
             finish_removals(self._storage, self._index, notes)
         except (StorageError, IndexFailure) as error:
             log.warning("%s: the replaced file stays for now: %s", old.uids, error)
-
-    def _is_whole(self, expected: StoredInstance) -> bool:
-        """Whether the place holds these very bytes."""
-        try:
-            opened = self._storage.open(expected.uids)
-        except (InstanceMissing, InstanceDamaged):
-            return False
-        with closing(opened.file):
-            if opened.stored.digest != expected.digest:
-                return False
-            return measure(opened.file)[0] == expected.digest

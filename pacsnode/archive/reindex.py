@@ -13,7 +13,13 @@ from typing import IO, NamedTuple
 from pacsnode import index as index_room
 from pacsnode import storage as storage_room
 from pacsnode.archive.folder import DataFolder
-from pacsnode.archive.settle import CharacterSets, header_of, set_aside, settle_pending
+from pacsnode.archive.settle import (
+    CharacterSets,
+    header_of,
+    make_good,
+    set_aside,
+    settle_pending,
+)
 from pacsnode.dicom.instance import StoredInstance
 from pacsnode.errors import (
     ConfigurationError,
@@ -91,6 +97,8 @@ class _Rebuilding:
             self._folder.make_private(self._folder.index)
         old_id = _archive_id(self._folder.index)
         archive_id = self._storage.archive_id or old_id or uuid.uuid4().hex
+        if old_id == archive_id:
+            self._make_good()
         path = self._folder.index.with_name(self._folder.index.name + ".new")
         _remove_database(path)
         self._folder.make_private(path)
@@ -115,6 +123,14 @@ class _Rebuilding:
         self._storage.claim(archive_id)
         self._set_duplicates_aside(archive_id)
         return Rebuilt(self._instances, len(self._duplicates), self._unreadable)
+
+    def _make_good(self) -> None:
+        """What a power cut took from the tree is in the old index only."""
+        try:
+            with closing(index_room.open(self._folder.index)) as index:
+                make_good(self._storage, index)
+        except IndexFailure as error:
+            log.warning("copies of the last small files cannot be read: %s", error)
 
     def _fill(self, index: Index) -> None:
         total = 0

@@ -6,6 +6,8 @@ note in the index. Each step may itself be interrupted and is then done again.
   replacement in one  the newcomer's digest was noted, its file renamed over the old one, then row
   place               and note changed in one transaction. Interrupted: the file tells which of the
                       two it is; the row follows the file.
+  new small instance  its row came with a copy of its file, which was synced with many others later.
+                      Interrupted: the copy tells what the file must be; see behind.py.
   new instance        a file with a temporary name besides its place (storage/files.py): kept where
                       the index has it, taken back where not, for then it was never acknowledged."""
 
@@ -17,8 +19,8 @@ from pacsnode.dicom.elements import Source
 from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance, read_instance
 from pacsnode.errors import DicomError, InstanceDamaged, InstanceMissing
 from pacsnode.index import Index
-from pacsnode.index.records import REMOVE, Pending
-from pacsnode.storage import Incoming, Leftover, Standing, Storage, StoredFile
+from pacsnode.index.records import REMOVE, Copy, Pending
+from pacsnode.storage import Incoming, Leftover, Standing, Storage, StoredFile, measure
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,18 @@ def _header(file: Source, stored: StoredInstance, character_sets: CharacterSets)
 def same_instance(row: StoredInstance | None, stored: StoredInstance) -> bool:
     """Whether the index knows exactly these bytes in this place."""
     return row is not None and row.digest == stored.digest and row.uids == stored.uids
+
+
+def is_whole(storage: Storage, expected: StoredInstance) -> bool:
+    """Whether the place holds these very bytes."""
+    try:
+        opened = storage.open(expected.uids)
+    except (InstanceMissing, InstanceDamaged):
+        return False
+    with closing(opened.file):
+        if opened.stored.digest != expected.digest:
+            return False
+        return measure(opened.file)[0] == expected.digest
 
 
 def settle_pending(storage: Storage, index: Index, character_sets: CharacterSets) -> None:
@@ -99,12 +113,35 @@ def _finish_replacement(
 
 def recover(storage: Storage, index: Index, character_sets: CharacterSets) -> None:
     """Bring index and storage tree into agreement at a start. Other processes may be at work."""
+    make_good(storage, index)
     with storage.changing():
         settle_pending(storage, index, character_sets)
     for leftover in storage.leftovers():
         with closing(leftover.incoming):
             _settle_leftover(storage, index, leftover, character_sets)
     _record_conflicts(storage, index, character_sets)
+
+
+def make_good(storage: Storage, index: Index) -> None:
+    """Files whose copies are still here are as they were received, and durably so."""
+    found = index.copy_keys()
+    if not found:
+        return
+    for key in found:
+        copy = index.copy(key)
+        if copy is not None and not is_whole(storage, copy.stored):
+            restore(storage, index, copy)
+            log.info("%s was restored from its copy", key.sop_instance_uid)
+    storage.sync()
+    index.drop_copies(found)
+
+
+def restore(storage: Storage, index: Index, copy: Copy) -> None:
+    """Write an instance's file anew, durably, unless it is the index's no more."""
+    with storage.changing():
+        row = index.instance(copy.stored.uids.sop_instance_uid)
+        if same_instance(row, copy.stored):
+            storage.restore(copy.stored.uids, copy.content)
 
 
 def _settle_leftover(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from pacsnode.archive.behind import Behind
 from pacsnode.archive.outcome import OnDuplicate, OnStored, Outcome
 from pacsnode.archive.place import Newcomer, Placing
 from pacsnode.dicom import part10
@@ -40,11 +41,12 @@ class Policy:
 class Reception:
     """Takes instances in. Safe to call from many threads."""
 
-    def __init__(self, storage: Storage, index: Index, policy: Policy) -> None:
+    def __init__(self, storage: Storage, index: Index, policy: Policy, behind: Behind) -> None:
         self._storage = storage
         self._index = index
         self._policy = policy
-        self._placing = Placing(storage, index, policy.on_duplicate, policy.character_sets)
+        self._placing = Placing(storage, index, policy.on_duplicate, policy.character_sets, behind)
+        self._behind = behind
         self._free = 0
         self._asked_at = float("-inf")
 
@@ -82,7 +84,7 @@ class Reception:
                 arrival.sop_class_uid,
             )
             _check_uids(instance, arrival)
-            seal = incoming.seal()
+            seal = incoming.seal(instance.uids if self._behind.has_room else None)
             stored = StoredInstance(
                 uids=instance.uids,
                 sop_class_uid=instance.sop_class_uid,

@@ -7,10 +7,21 @@ from pacsnode.errors import ConfigurationError, PacsnodeError
 from pacsnode.index import schema
 from pacsnode.index.database import Database
 from pacsnode.index.index import Index
-from pacsnode.index.records import Conflict, Flag, Match, Pending, Share, Statistics
+from pacsnode.index.records import (
+    Conflict,
+    Copy,
+    CopyKey,
+    Flag,
+    Match,
+    Pending,
+    Share,
+    Statistics,
+)
 
 __all__ = [
     "Conflict",
+    "Copy",
+    "CopyKey",
     "Flag",
     "Index",
     "Match",

@@ -38,6 +38,9 @@ _REMEDIES = (
 )
 
 
+Statement = tuple[str, Sequence[object]]  # with its parameters
+
+
 class _Connection(sqlite3.Connection):
     """As its base, but can be weakly referenced, and closes when its thread is gone. `durable_at`:
     the state of the index, as this connection counts, that is known to be on stable storage."""
@@ -163,16 +166,17 @@ class Database(peewee.SqliteDatabase):
                     raise
         self._committed()
 
-    def write_once(self, statement: str, parameters: Sequence[object]) -> bool:
-        """As `writing`, a single statement; whether it changed anything. Being a transaction of its
-        own it lets go of the interpreter once, not three times, while others wait for the turn."""
+    def write_once(self, *statements: Statement) -> bool:
+        """As `writing`, statements of which the last one decides: where it changes nothing, which
+        is returned as False, none does. A single one, being a transaction of its own, lets go of
+        the interpreter once, not three times, while others wait for the turn."""
         self._require_trust()
         with self.translated("writing"):
             connection = self._own()
             connection.durable_at = None
             self._turn.take()
             try:
-                changed = connection.execute(statement, parameters).rowcount > 0
+                changed = _execute(connection, statements)
             except BaseException:
                 self._roll_back(connection)
                 raise
@@ -261,3 +265,13 @@ class Database(peewee.SqliteDatabase):
         if upkeep is not None:
             upkeep.wal.close()
         self._turn.close()
+
+
+def _execute(connection: sqlite3.Connection, statements: Sequence[Statement]) -> bool:
+    """Whether the last one changed anything."""
+    if len(statements) == 1:
+        return connection.execute(*statements[0]).rowcount > 0
+    connection.execute("BEGIN IMMEDIATE")
+    changed = [connection.execute(*statement).rowcount > 0 for statement in statements][-1]
+    connection.execute("COMMIT" if changed else "ROLLBACK")
+    return changed

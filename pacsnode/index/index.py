@@ -1,15 +1,24 @@
 """The index as others see it: every call one short transaction, every failure an IndexFailure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance
 from pacsnode.dicom.query import Key, Query
 from pacsnode.errors import InvalidQuery
-from pacsnode.index import notes, salvaging, select, statistics, write
+from pacsnode.index import copies, notes, salvaging, select, statistics, write
 from pacsnode.index.conditions import MatchFile
 from pacsnode.index.database import Database
-from pacsnode.index.records import REPLACE, Conflict, Flag, Match, Pending, Statistics
+from pacsnode.index.records import (
+    REPLACE,
+    Conflict,
+    Copy,
+    CopyKey,
+    Flag,
+    Match,
+    Pending,
+    Statistics,
+)
 
 PAGE = 500
 
@@ -26,13 +35,37 @@ class Index:
         self._database = database
         self.archive_id = archive_id
 
-    def add(self, instance: Instance, stored: StoredInstance) -> StoredInstance | None:
-        """None: it was added. Else what is here already; nothing has changed."""
+    def add(
+        self, instance: Instance, stored: StoredInstance, content: bytes | None = None
+    ) -> StoredInstance | None:
+        """None: it was added. Else what is here already; nothing has changed. `content` are the
+        bytes of the whole file where that is not on stable storage yet: kept as a copy until
+        `drop_copies`."""
         new = write.newcomer(instance, stored)
-        if self._database.write_once(write.ADD_NEXT, write.next_row(new)):
+        copy = [] if content is None else [(copies.ADD, copies.row(stored, content))]
+        if self._database.write_once(*copy, (write.ADD_NEXT, write.next_row(new))):
             return None
         with self._database.writing() as connection:
-            return write.add(connection, new)
+            existing = write.add(connection, new)
+            if existing is None:
+                for statement in copy:
+                    connection.execute(*statement)
+            return existing
+
+    def copy_keys(self) -> list[CopyKey]:
+        """Of all copies that `add` was given and that are still here, oldest first."""
+        with self._database.reading() as connection:
+            return copies.keys(connection)
+
+    def copy(self, key: CopyKey) -> Copy | None:
+        """None where its instance was deleted or replaced, or the copy was dropped."""
+        with self._database.reading() as connection:
+            return copies.find(connection, key)
+
+    def drop_copies(self, keys: Iterable[CopyKey]) -> None:
+        """Their files are on stable storage."""
+        with self._database.writing() as connection:
+            copies.drop(connection, keys)
 
     def replace(self, instance: Instance, stored: StoredInstance) -> StoredInstance | None:
         """Attributes and place of the newcomer for those of the row that is here, which is returned

@@ -45,6 +45,20 @@ class Pending(NamedTuple):
     digest: bytes
 
 
+class CopyKey(NamedTuple):
+    """Whose copy: the time of receipt tells an instance from an earlier one of the same UID."""
+
+    sop_instance_uid: str
+    received_at: int
+
+
+class Copy(NamedTuple):
+    """The bytes of an instance's whole file, kept until the file itself is on stable storage."""
+
+    stored: StoredInstance
+    content: bytes
+
+
 class Conflict(NamedTuple):
     """An instance that was set aside as `name` in the conflicts folder."""
 

@@ -11,11 +11,19 @@ from pacsnode.errors import ConfigurationError, SchemaTooNew
 from pacsnode.index.database import Database
 from pacsnode.index.tables import TABLES
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SQLITE_HEADER = b"SQLite format 3\x00"
 
+
+def _add_copies(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        'CREATE TABLE "copy" ("sop_instance_uid" TEXT NOT NULL, "received_at" BIGINT NOT NULL,'
+        ' "content" BLOB NOT NULL, PRIMARY KEY ("sop_instance_uid", "received_at")) WITHOUT ROWID'
+    )
+
+
 # What brings an index from the version before to this one; run in one transaction each.
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {2: _add_copies}
 
 
 def prepare(database: Database, archive_id: str) -> str:

@@ -253,6 +253,18 @@ class Lost(Model):
         without_rowid = True
 
 
+class Copy(Model):
+    """The bytes of an instance's whole file, which is not on stable storage yet."""
+
+    sop_instance_uid = TextField()
+    received_at = BigIntegerField()
+    content = BlobField()
+
+    class Meta:
+        primary_key = CompositeKey("sop_instance_uid", "received_at")
+        without_rowid = True
+
+
 # In the order in which foreign keys allow their creation.
 TABLES: tuple[type[Model], ...] = (
     Archive,
@@ -268,6 +280,7 @@ TABLES: tuple[type[Model], ...] = (
     Pending,
     Conflict,
     Lost,
+    Copy,
 )
 
 # What the storage tree cannot rebuild.

@@ -49,9 +49,19 @@ class Incoming(Protocol):
     def reader(self) -> Source:
         """The dataset's bytes so far, from the first one on, until the next `write`."""
 
-    def seal(self) -> Seal:
-        """Complete the file meta group and, if configured, bring all to stable storage. After a
-        failed fsync the file is never trusted again: discard it."""
+    @property
+    def content(self) -> bytes | None:
+        """The whole file, where it was sealed to be synced later and has not been: neither its
+        bytes nor its name are on stable storage before Storage.sync or `sync`."""
+
+    def seal(self, later_at: InstanceUIDs | None = None) -> Seal:
+        """Complete the file meta group and, if configured, bring all to stable storage: at once, or
+        later, in the place of `later_at`, which is done to small files only, and where Storage.sync
+        can do it. After a failed fsync the file is never trusted again: discard it."""
+
+    def sync(self) -> None:
+        """Bring to stable storage what was sealed for later. A name that it was given meanwhile
+        is to be given again."""
 
     def withdraw(self, uids: InstanceUIDs) -> bool:
         """Take it out of the place that `put` gave it, durably; whether it stood there. Inside
@@ -160,6 +170,15 @@ class Storage(ABC):
     @abstractmethod
     def aside(self, known: Container[str]) -> Iterator[tuple[str, StoredFile | None]]:
         """What was set aside under other names than the `known` ones; see `walk`."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Bring to stable storage, with their names, all files that were put before. Raises
+        StorageError, after which any of them may be lost: then `restore` them."""
+
+    @abstractmethod
+    def restore(self, uids: InstanceUIDs, content: bytes) -> None:
+        """Write a whole file anew, durably, over what stands in its place. Inside `changing`."""
 
     @abstractmethod
     def free(self) -> int:

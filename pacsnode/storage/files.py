@@ -13,19 +13,16 @@ import os
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
-from typing import BinaryIO
 
 from pacsnode.dicom import part10
-from pacsnode.dicom.instance import InstanceUIDs, StoredInstance
+from pacsnode.dicom.instance import InstanceUIDs
 from pacsnode.errors import (
-    DicomError,
     InstanceDamaged,
     InstanceExists,
     InstanceMissing,
-    InstanceTruncated,
     StorageError,
 )
-from pacsnode.storage import folders, incoming, paths
+from pacsnode.storage import folders, incoming, paths, reading, writeback
 from pacsnode.storage.base import (
     Arrival,
     Incoming,
@@ -34,7 +31,6 @@ from pacsnode.storage.base import (
     Standing,
     Storage,
     StoredFile,
-    measure,
 )
 
 
@@ -117,7 +113,8 @@ class FileStorage(Storage):
                     raise InstanceExists(f"something stands at {paths.place(uids)}") from None
             else:
                 raise StorageError(f"no folder stays for {paths.place(uids)}")
-            self._tree.sync(folder)
+            if source.content is None:
+                self._tree.sync(folder)
 
     # Changes of what stands in a place
 
@@ -172,6 +169,29 @@ class FileStorage(Storage):
                 parents.add(os.path.dirname(path))
             self._tree.prune(parents)
 
+    def sync(self) -> None:
+        with folders.step("syncing the storage tree"):
+            writeback.sync_all(self._root)
+
+    def restore(self, uids: InstanceUIDs, content: bytes) -> None:
+        place = self._path(uids)
+        folder = os.path.dirname(place)
+        with folders.step("restoring an instance"):
+            path, descriptor = self._incoming.make()
+            try:
+                if os.write(descriptor, content) != len(content):
+                    raise StorageError("restoring an instance: written in part")
+                os.fsync(descriptor)
+                self._tree.make(folder)
+                os.rename(path, place)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(path)
+                raise
+            finally:
+                os.close(descriptor)
+            self._tree.sync(folder)
+
     def set_aside(self, incoming: Incoming | None, uids: InstanceUIDs) -> str:
         with folders.step("setting an instance aside"):
             if incoming is not None:
@@ -179,7 +199,7 @@ class FileStorage(Storage):
                 return self._link_aside(source.path, uids, source.digest)
             path = self._path(uids)
             with open(path, "rb") as file:
-                digest = _digest_of(file)
+                digest = reading.digest_of(file)
             name = self._link_aside(path, uids, digest)
         self.delete(uids)
         return name
@@ -191,7 +211,7 @@ class FileStorage(Storage):
             os.link(path, target)
         except FileExistsError:
             # The same bytes were set aside before; take the fresh copy where that one suffered.
-            if not _holds(target, digest):
+            if not reading.holds(target, digest):
                 spare = f"{target}.{os.getpid()}-{next(self._counter)}"
                 os.link(path, spare)
                 os.replace(spare, target)
@@ -210,8 +230,8 @@ class FileStorage(Storage):
         except OSError as error:
             raise folders.storage_error(error, f"opening {name}") from error
         try:
-            opened = _read_head(file, name, None if isinstance(place, str) else place)
-            _check_length(opened, name)
+            opened = reading.read_head(file, name, None if isinstance(place, str) else place)
+            reading.check_length(opened, name)
         except BaseException:
             file.close()
             raise
@@ -220,14 +240,17 @@ class FileStorage(Storage):
     def walk(self) -> Iterator[tuple[str, StoredFile | None]]:
         for name in self._names(""):
             path = os.path.join(self._root, name)
-            yield name, _open_any(path, paths.uids_of(name)) if paths.is_place(name) else None
+            yield (
+                name,
+                reading.open_any(path, paths.uids_of(name)) if paths.is_place(name) else None,
+            )
 
     def aside(self, known: Container[str]) -> Iterator[tuple[str, StoredFile | None]]:
         with folders.step("reading the conflicts folder"):
             names = sorted(os.listdir(self._conflicts))
         for name in names:
             if name not in known:
-                yield name, _open_any(os.path.join(self._conflicts, name), None)
+                yield name, reading.open_any(os.path.join(self._conflicts, name), None)
 
     def _names(self, folder: str) -> Iterator[str]:
         """Every file below, one folder's names at a time in memory."""
@@ -272,10 +295,11 @@ class FileStorage(Storage):
 
     def _take_up(self, path: str, descriptor: int) -> Leftover | None:
         """A file with a second name is complete and stood, or stands, somewhere: the archive must
-        say what becomes of it. Any other is removed."""
+        say what becomes of it. Any other is removed. One that was to be synced later may have a
+        second name and not be complete: a power cut took what nobody was told of."""
         try:
             with open(path, "rb") as file:
-                opened = _read_head(file, path, None)
+                opened = reading.read_head(file, path, None)
                 dataset_offset = file.tell()
         except (FileNotFoundError, InstanceDamaged):
             opened, dataset_offset = None, 0
@@ -286,6 +310,11 @@ class FileStorage(Storage):
         stored = opened.stored if opened is not None else None
         seal = Seal(stored.digest, stored.length, stored.received_at) if stored else None
         found.resume(incoming.Named(path, descriptor), dataset_offset, seal)
+        place = paths.place_of(os.path.basename(path))
+        if place is not None and not reading.is_intact(path, stored):
+            with self.changing():
+                found.withdraw_from(os.path.join(self._root, place))
+            stored = None
         if stored is None or os.fstat(descriptor).st_nlink < 2:
             found.close()
             return None
@@ -310,65 +339,3 @@ def _wait_for_writer(place: str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
-
-
-def _read_head(file: BinaryIO, name: str, uids: InstanceUIDs | None) -> StoredFile:
-    """What a file says of itself; it is then at its dataset. Raises InstanceDamaged."""
-    try:
-        meta = part10.read_meta(file)
-    except DicomError as error:
-        raise InstanceDamaged(f"{name} is not a file of this archive: {error}") from error
-    except OSError as error:
-        raise folders.storage_error(error, f"reading {name}") from error
-    file.seek(meta.dataset_offset)
-    stored = StoredInstance(
-        uids=uids or InstanceUIDs("", "", meta.sop_instance_uid),
-        sop_class_uid=meta.sop_class_uid,
-        transfer_syntax_uid=meta.transfer_syntax_uid,
-        source_ae_title=meta.source_ae_title,
-        length=meta.length,
-        digest=meta.digest,
-        received_at=meta.received_at,
-    )
-    return StoredFile(file, stored)
-
-
-def _open_any(path: str, uids: InstanceUIDs | None) -> StoredFile | None:
-    """A file that may be anything: None unless it is one of ours, be it truncated."""
-    try:
-        file = open(path, "rb")  # noqa: SIM115  # the caller's
-    except (FileNotFoundError, IsADirectoryError):
-        return None
-    except OSError as error:
-        raise folders.storage_error(error, f"opening {path}") from error
-    try:
-        return _read_head(file, path, uids)
-    except InstanceDamaged:
-        file.close()
-        return None
-    except BaseException:
-        file.close()
-        raise
-
-
-def _check_length(opened: StoredFile, name: str) -> None:
-    held = os.fstat(opened.file.fileno()).st_size - opened.file.tell()
-    promised = opened.stored.length
-    if held < promised:
-        raise InstanceTruncated(f"{name} holds {held} of {promised} bytes")
-    if held > promised:
-        raise InstanceDamaged(f"{name} holds {held} bytes instead of {promised}")
-
-
-def _digest_of(file: BinaryIO) -> bytes:
-    """BLAKE3 of the dataset, or of the whole file where it is none of ours."""
-    try:
-        _read_head(file, "", None)
-    except InstanceDamaged:
-        file.seek(0)
-    return measure(file)[0]
-
-
-def _holds(path: str, digest: bytes) -> bool:
-    with open(path, "rb") as file:
-        return _digest_of(file) == digest

@@ -16,9 +16,9 @@ from blake3 import blake3
 from pacsnode.dicom import part10
 from pacsnode.dicom.instance import InstanceUIDs
 from pacsnode.errors import StorageError
-from pacsnode.storage import folders
+from pacsnode.storage import folders, paths
 from pacsnode.storage.base import Seal
-from pacsnode.storage.writeback import Writeback
+from pacsnode.storage.writeback import CAN_SYNC_ALL, Writeback
 
 KEPT = 64 << 10  # bytes of a dataset, from the first one on
 
@@ -37,10 +37,12 @@ class IncomingFolder:
         self.path = path
         self._counter = count(1)
 
-    def make(self) -> Named:
-        """A new file. Raises OSError or StorageError."""
+    def make(self, uids: InstanceUIDs | None = None) -> Named:
+        """A new file, whose name tells its place if the UIDs are given. Raises OSError or
+        StorageError."""
         for _ in range(folders.ATTEMPTS):
-            path = os.path.join(self.path, f"{os.getpid()}-{next(self._counter)}")
+            name = f"{os.getpid()}-{next(self._counter)}"
+            path = os.path.join(self.path, paths.temporary(uids, name) if uids else name)
             descriptor = lock_new(path)
             if descriptor is not None:
                 return Named(path, descriptor)
@@ -102,6 +104,7 @@ class FileIncoming:
         self._writeback = Writeback()
         self._seal: Seal | None = None
         self._is_temporary = True
+        self.content: bytes | None = None
 
     def resume(self, found: Named, dataset_offset: int, seal: Seal | None) -> None:
         """Take up a file that a crash left; `seal` is what it says of itself, if it was sealed."""
@@ -133,8 +136,10 @@ class FileIncoming:
         if room:
             self._beginning += fragment[:room]
 
-    def _begin(self, *parts: bytes | bytearray | memoryview) -> None:
-        self.path, self._descriptor = self._folder.make()
+    def _begin(
+        self, *parts: bytes | bytearray | memoryview, uids: InstanceUIDs | None = None
+    ) -> None:
+        self.path, self._descriptor = self._folder.make(uids)
         self._append(*parts)
 
     def _append(self, *parts: bytes | bytearray | memoryview) -> None:
@@ -149,22 +154,34 @@ class FileIncoming:
     def reader(self) -> "Reader":
         return Reader(self._beginning, self._descriptor, self._dataset_offset)
 
-    def seal(self) -> Seal:
+    def seal(self, later_at: InstanceUIDs | None = None) -> Seal:
         received_at = time.time_ns() // 1000
         seal = Seal(self._hash.digest(), self._length, received_at)
         offset, fields = part10.seal_fields(*seal, dataset_offset=self._dataset_offset)
         with folders.step("completing an instance"):
             if self._descriptor < 0:
-                self._begin(self._head[:offset], fields, self._beginning)
+                content = b"".join((self._head[:offset], fields, self._beginning))
+                self._begin(content, uids=later_at)
+                if later_at is not None and self._fsync and CAN_SYNC_ALL:
+                    self.content = content
             elif os.pwrite(self._descriptor, fields, offset) != len(fields):
                 raise StorageError("completing an instance: written in part")
-            if self._fsync:
+            if self._fsync and self.content is None:
                 os.fsync(self._descriptor)
         self._seal = seal
         return seal
 
+    def sync(self) -> None:
+        if self.content is not None:
+            with folders.step("completing an instance"):
+                os.fsync(self._descriptor)
+            self.content = None
+
     def withdraw(self, uids: InstanceUIDs) -> bool:
-        place = self._tree.place(uids)
+        return self.withdraw_from(self._tree.place(uids))
+
+    def withdraw_from(self, place: str) -> bool:
+        """As `withdraw`, by path."""
         with folders.step("taking an instance back"):
             # What was renamed over another leaves nothing to go back to: it must stay, even where
             # the rename reported a failure.

@@ -56,6 +56,18 @@ def uids_of(name: str) -> InstanceUIDs | None:
     return InstanceUIDs(*parts)
 
 
+def temporary(uids: InstanceUIDs, unique: str) -> str:
+    """A name in the incoming folder that tells where the file is to stand. 255 bytes at most."""
+    return f"{place(uids).replace('/', '_')}_{unique}"
+
+
+def place_of(temporary: str) -> str | None:
+    """The place that the name of an incoming file tells, if it does."""
+    parts = temporary.split("_")
+    name = "/".join(parts[:3])
+    return name if len(parts) == 4 and is_place(name) else None
+
+
 def conflict_name(uids: InstanceUIDs, digest: bytes) -> str:
     """The name of an instance in the conflicts folder: the same bytes always have the same one, so
     that a modality that sends again and again does not fill the disk."""

@@ -1,8 +1,10 @@
-"""Written bytes go to the disk while more arrive, so that the sync at the end waits for little."""
+"""When written bytes go to the disk: those of a large file while more arrive, so that the sync at
+the end waits for little; those of many small ones all at once."""
 
 import ctypes
 import errno
 import os
+import re
 from collections.abc import Callable
 
 # Bytes are handed to the disk in pieces, where the system can be asked to (Linux). Each piece costs
@@ -24,19 +26,46 @@ _WRITE = 2  # SYNC_FILE_RANGE_WRITE: begin to write what is not being written, w
 _UNAVAILABLE = (errno.ENOSYS, errno.EINVAL, errno.ESPIPE, errno.EPERM, errno.EOPNOTSUPP)
 
 
-def _find() -> Callable[[int, int, int, int], int] | None:
-    """sync_file_range(2), where there is one."""
+def _find(name: str, *arguments: type) -> Callable[..., int] | None:
+    """A function of the C library, where there is one of this name."""
     try:
-        function = ctypes.CDLL(None, use_errno=True).sync_file_range
+        function = ctypes.CDLL(None, use_errno=True)[name]
     except (AttributeError, OSError):
         return None
-    function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    function.argtypes = arguments
     function.restype = ctypes.c_int
-    found: Callable[[int, int, int, int], int] = function
+    found: Callable[..., int] = function
     return found
 
 
-_sync_file_range = _find()
+_sync_file_range = _find(
+    "sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint
+)
+_syncfs = _find("syncfs", ctypes.c_int)
+
+
+def _tells_errors() -> bool:
+    """Whether syncfs(2) says what it could not write: Linux does so from 5.8 on."""
+    version = [int(number) for number in re.findall(r"\d+", os.uname().release)[:2]]
+    return os.uname().sysname == "Linux" and version >= [5, 8]
+
+
+CAN_SYNC_ALL = _syncfs is not None and _tells_errors()
+
+
+def sync_all(path: str) -> None:
+    """Bring to stable storage all that has been written to the file system of a folder: one request
+    to the disk for any number of files. Raises OSError."""
+    if _syncfs is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), path)
+    # Opened anew each time: what failed before shall be told once (Linux 5.8 on), not for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if _syncfs(descriptor) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), path)
+    finally:
+        os.close(descriptor)
 
 
 class Writeback:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pacsnode.archive import Archive, Fault, OnDuplicate, Policy, open_archive
+from pacsnode.archive import Archive, Fault, OnDuplicate, Policy, behind, open_archive
 from pacsnode.errors import IndexFailure, StorageError
 from pacsnode.index import Index
 from pacsnode.storage import place
@@ -191,21 +191,45 @@ def check(data_dir: Path, scene: Scene, *, finished: bool) -> None:
                 assert read(archive, SECOND) == SECOND.dataset
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_synced_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While steps are counted; closing an archive syncs all the same."""
+    monkeypatch.setattr(behind, "GATHERING", 600.0)
+
+
 @contextmanager
 def syncs_remembered(data_dir: Path) -> Iterator[None]:
-    """Keeps what of the index's log a power cut would leave: what it held when a sync began."""
+    """Keeps what a power cut would leave: of the index's log what it held when a sync began, of
+    files those that are old or were synced."""
     log, kept = log_of(data_dir), log_of(data_dir).with_suffix(".synced")
-    real = os.fdatasync
+    real_fdatasync, real_fsync = os.fdatasync, os.fsync
+    durable = {path.stat().st_ino for path in tree_of(data_dir)}
+    _list_of(data_dir).write_text("\n".join(map(str, durable)))
 
     def fdatasync(descriptor: int) -> None:
         content = log.read_bytes()
-        real(descriptor)
+        real_fdatasync(descriptor)
         if os.fstat(descriptor).st_ino == log.stat().st_ino:
             kept.write_bytes(content)
 
+    def fsync(descriptor: int) -> None:
+        real_fsync(descriptor)
+        with _list_of(data_dir).open("a") as file:
+            file.write(f"\n{os.fstat(descriptor).st_ino}")
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fdatasync", fdatasync)
+        patch.setattr(os, "fsync", fsync)
         yield
+
+
+def tree_of(data_dir: Path) -> list[Path]:
+    folders = (data_dir / "instances", data_dir / "conflicts")
+    return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
+def _list_of(data_dir: Path) -> Path:
+    return data_dir.parent / f"{data_dir.name}.durable"
 
 
 def log_of(data_dir: Path) -> Path:
@@ -213,7 +237,12 @@ def log_of(data_dir: Path) -> Path:
 
 
 def cut_power(data_dir: Path) -> None:
-    """The log is as it was synced last, and what is kept in memory only is gone."""
+    """The log is as it was synced last, files that were not are empty, and what is kept in memory
+    only is gone."""
+    durable = _list_of(data_dir).read_text().split("\n")
+    for path in tree_of(data_dir):
+        if str(path.stat().st_ino) not in durable and path.name != ".changes":
+            os.truncate(path, 0)
     log = log_of(data_dir)
     log.with_suffix(".synced").replace(log)
     (data_dir / "index.sqlite-shm").unlink()
@@ -270,9 +299,8 @@ def test_what_was_refused_because_the_log_could_not_be_synced_goes_with_the_powe
     set_up(tmp_path, scene)
 
     def work() -> None:
-        with syncs_remembered(tmp_path):
+        with syncs_remembered(tmp_path), pytest.MonkeyPatch.context() as patch:
             archive = open_it(tmp_path, scene.on_duplicate)
-        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "fdatasync", lambda descriptor: fail("os.fdatasync", errno.EIO))
             with pytest.raises(IndexFailure):
                 scene.act(archive, tmp_path)

@@ -92,3 +92,16 @@ def test_hashed_uids_cannot_be_found_again() -> None:
 )
 def test_other_names_are_no_places(name: str) -> None:
     assert not paths.is_place(name)
+
+
+@given(uids, uids, uids)
+def test_a_temporary_name_tells_its_place(study: str, series: str, sop: str) -> None:
+    name = paths.temporary(InstanceUIDs(study, series, sop), "4194304-1000000000")
+    assert "/" not in name
+    assert len(name) <= 255
+    assert paths.place_of(name) == paths.place(InstanceUIDs(study, series, sop))
+
+
+@pytest.mark.parametrize("name", ["4711-1", "", "a_b_c_d", "1.2_1.2_1.2_4711-1", "1.2_1.2.dcm_1-1"])
+def test_other_names_tell_none(name: str) -> None:
+    assert paths.place_of(name) is None
