@@ -45,6 +45,27 @@ def test_rubbish_is_unreadable(archive: Archive, data_dir: Path, sample: Sample)
     nothing_left(archive, data_dir)
 
 
+def test_what_is_refused_for_its_header_reaches_no_disk(
+    archive: Archive, data_dir: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    real = os.open
+
+    def open_recorded(path: str, flags: int, *arguments: int) -> int:
+        if flags & os.O_CREAT:
+            made.append(path)
+        return real(path, flags, *arguments)
+
+    monkeypatch.setattr(os, "open", open_recorded)
+    receipt = archive.begin(sample.arrival._replace(sop_instance_uid="9.9"))
+    receipt.write(memoryview(sample.dataset))
+    with pytest.raises(MismatchedUID):
+        receipt.finish()
+    assert not made
+    store(archive, sample)
+    assert len(made) == 1
+
+
 def test_a_missing_study_instance_uid_is_unusable(
     archive: Archive, data_dir: Path, sample: Sample
 ) -> None:
