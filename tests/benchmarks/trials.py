@@ -1,6 +1,8 @@
 """Trials: a workload against a peer that has just been started, and what has become of the
 instances it acknowledged."""
 
+import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,6 +14,9 @@ from tests.benchmarks.errors import Fault, Loss
 from tests.benchmarks.measurement import Measurement
 from tests.benchmarks.peers import Pacsnode, Peer
 from tests.benchmarks.workloads import Workload
+
+
+FEW = 50  # files
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,13 @@ class Options:
 
 def run(workloads: Sequence[Workload], peers: Sequence[str], options: Options) -> Iterator[Outcome]:
     """All trials, workload after workload; the peers take turns, and each is first at times."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=options.parent) as parent:
+        yield from _all(workloads, peers, replace(options, parent=Path(parent)))
+
+
+def _all(
+    workloads: Sequence[Workload], peers: Sequence[str], options: Options
+) -> Iterator[Outcome]:
     for workload in workloads:
         taking_part = [peer for peer in workload.peers if peer.name in peers]
         for number in range(options.rounds):
@@ -46,12 +58,21 @@ def run(workloads: Sequence[Workload], peers: Sequence[str], options: Options) -
 
 
 def _trial(workload: Workload, peer: Peer, options: Options) -> Outcome:
+    folder = Path(tempfile.mkdtemp(dir=options.parent))
     try:
-        with tempfile.TemporaryDirectory(prefix="benchmark-", dir=options.parent) as temporary:
-            measurement = _measured(workload, peer, Path(temporary), options)
+        measurement = _measured(workload, peer, folder, options)
     except (Fault, OSError) as error:
         return Outcome(workload, peer.name, fault=str(error) or repr(error))
+    finally:
+        _tidy(folder)
     return Outcome(workload, peer.name, measurement)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what is large. Many small files stay until the end: ext4 is slow to make new ones soon
+    after, which would be the next trial's burden."""
+    if sum(len(names) for _, _, names in os.walk(folder)) < FEW:
+        shutil.rmtree(folder)
 
 
 def _measured(workload: Workload, peer: Peer, folder: Path, options: Options) -> Measurement:
