@@ -15,7 +15,6 @@ from tests.benchmarks.measurement import Measurement
 from tests.benchmarks.peers import Pacsnode, Peer
 from tests.benchmarks.workloads import Workload
 
-
 FEW = 50  # files
 
 
