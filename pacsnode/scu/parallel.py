@@ -1,9 +1,11 @@
 """Instances over several associations with a peer at once, each the affair of a sender in a thread
 of its own. Who wants the sending stays in one thread, which hears of every outcome."""
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextvars import copy_context
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,6 +14,8 @@ from pacsnode.errors import AssociationLost, PacsnodeError
 from pacsnode.scu.sendable import Outcome, Sendable, Sending
 from pacsnode.scu.sender import Prospects, Sender
 from pacsnode.scu.tasks import LOOK_AHEAD, Stopped, Task, Tasks, pull, tasks_of
+
+log = logging.getLogger(__name__)
 
 SLICE = 0.5  # seconds between two ticks
 
@@ -156,10 +160,19 @@ class _Senders:
             lambda: self._results.put(_Opened()),
         )
         thread = threading.Thread(
-            target=self._run, args=(sender, foreseen, tick), name="sender", daemon=True
+            target=copy_context().run,  # what it logs is of the association that asked
+            args=(self._run, sender, foreseen, tick),
+            name="sender",
+            daemon=True,
         )
         self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread to be had
+            self._threads.remove(thread)
+            if not self._prospects.leave():
+                raise
+            log.warning("%s: going on with fewer associations: %s", self._peer, error)
 
     def _run(self, sender: Sender, foreseen: Task | None, tick: Tick) -> None:
         try:

@@ -14,7 +14,7 @@ from pacsnode.scu.tasks import Task
 
 log = logging.getLogger(__name__)
 
-LOST_IN_A_ROW = 8  # associations, after which a peer is given up
+LOST_IN_A_ROW = 8  # associations, for each sender at work, after which a peer is given up
 
 
 class Prospects:
@@ -64,7 +64,8 @@ class Prospects:
         """An association has ended under an instance."""
         with self._lock:
             self._lost_in_a_row += 1
-            if self._lost_in_a_row >= LOST_IN_A_ROW:
+            # A peer that is started anew loses those of all senders, and each counts.
+            if self._lost_in_a_row >= LOST_IN_A_ROW * self._at_work:
                 self._given_up = error
 
     def arrived(self) -> None:

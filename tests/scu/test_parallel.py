@@ -1,5 +1,6 @@
 """Several associations at once: outcomes as of one, and no thread is left behind."""
 
+import contextvars
 import threading
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pacsnode import log
 from pacsnode.dicom.message import Channel, Suboperation, Tick
 from pacsnode.errors import (
     AssociationLost,
@@ -207,7 +209,71 @@ def test_a_peer_that_loses_every_association_is_given_up() -> None:
     outcomes = list(send(peer, THREE, samples(500)))
     assert len(outcomes) == 500
     assert all(outcome.is_failure for outcome in outcomes)
-    assert peer.attempts <= sender.LOST_IN_A_ROW + 3
+    assert peer.attempts <= 3 * sender.LOST_IN_A_ROW + 3
+
+
+def test_a_peer_that_loses_all_associations_at_once_is_not_given_up() -> None:
+    """It was started anew: that is one loss for each association, and not many in a row."""
+    prospects = sender.Prospects()
+    for _ in range(sender.LOST_IN_A_ROW):
+        prospects.join()
+    for _ in range(sender.LOST_IN_A_ROW):
+        prospects.lost(lost())
+    assert prospects.failure(frozenset()) is None
+    for _ in range(sender.LOST_IN_A_ROW**2):
+        prospects.lost(lost())
+    assert prospects.failure(frozenset()) is not None
+
+
+def test_where_no_more_threads_are_to_be_had_those_that_run_do_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, is_first, in_vain = threading.Thread.start, iter([True]), threading.Event()
+
+    def start_one(thread: threading.Thread) -> None:
+        if thread.name == "sender" and not next(is_first, False):
+            in_vain.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def wait(operation: Suboperation, tick: Tick) -> int:
+        assert in_vain.wait(PATIENCE)
+        return 0
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    refused = AssociationRejected("local limit exceeded", 2, 3, 2)
+    peer = ScriptedPeer(verdicts={"1.2.1": [wait], "1.2.9": [lost()]}, refusals=[None, refused])
+    outcomes = list(send(peer, THREE, samples(20)))
+    assert len(outcomes) == 20
+    assert sum(outcome.is_success for outcome in outcomes) == 8, "the one that runs is the last"
+
+
+def test_where_no_thread_is_to_be_had_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def start_others(thread: threading.Thread) -> None:
+        if thread.name == "sender":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_others)
+    with pytest.raises(RuntimeError, match="can't start"):
+        list(send(ScriptedPeer(), THREE, samples(20)))
+
+
+def test_what_threads_log_has_the_number_of_the_association_that_asked() -> None:
+    numbers: set[int | None] = set()
+
+    def look(operation: Suboperation, tick: Tick) -> int:
+        numbers.add(log.association.get())
+        return 0
+
+    def ask() -> None:
+        log.association.set(7)
+        list(send(ScriptedPeer(verdicts=verdicts(look, 9)), THREE, samples(9)))
+
+    contextvars.copy_context().run(ask)
+    assert numbers == {7}
 
 
 def test_a_bad_instance_fails_alone() -> None:
