@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 UTF_8 = "ISO_IR 192"
@@ -16,6 +17,7 @@ SINGLE_VALUE_VRS = frozenset({"LT", "ST", "UT", "UR"})
 
 _ESCAPE = 0x1B
 _MAX_TERMS = 16
+_LONGEST_TERM = 64  # characters: to understand misspelt ones takes time with the cube of this
 
 
 class _Coded(NamedTuple):
@@ -281,7 +283,8 @@ ASCII = CharacterSet(("6",))
 def character_set(terms: Iterable[str], otherwise: CharacterSet = ASCII) -> CharacterSet:
     """The character set of these values of (0008,0005), also misspelt ones; `otherwise` where they
     declare nothing beyond ASCII."""
-    declared = _character_set(tuple(terms)[:_MAX_TERMS])
+    cut = tuple(term.strip(" \0")[:_LONGEST_TERM] for term in islice(terms, _MAX_TERMS))
+    declared = _character_set(cut)
     return otherwise if declared == ASCII else declared
 
 

@@ -8,7 +8,7 @@ Sequences and items leave with undefined length; group lengths, which would be w
 import struct
 import zlib
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import IO, NamedTuple, Protocol
 
 from pacsnode.dicom.message import Tick
@@ -346,7 +346,7 @@ def vr_of(tag: int, scope: Scope) -> str:
     return "OW" if " or " in vr else vr
 
 
-@cache
+@lru_cache(1024)  # datasets may have any tag
 def _dictionary_vr(tag: int) -> str:
     from pydicom.datadict import dictionary_VR
 

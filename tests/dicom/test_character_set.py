@@ -1,5 +1,7 @@
 """Character sets: every term, every bundled example, and whatever else is in the bytes."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -179,3 +181,14 @@ def test_answers_are_labelled_only_where_they_must_be() -> None:
     assert best_character_set(["é"], ("ISO-IR 100",)) == ("ISO_IR 100",)
     assert best_character_set(["é", "Ж"], ("ISO_IR 100",)) == ("ISO_IR 192",)
     assert best_character_set(["é"], ()) == ("ISO_IR 192",)
+
+
+def test_terms_without_end_are_not_kept() -> None:
+    """What is remembered of strangers' terms must not be as long as what they send; nor may the
+    time that it takes to see that they are none."""
+    term = "ISO_IR 100" + "X" * 1_000_000
+    references = sys.getrefcount(term)
+    assert character_set([term]) == ASCII
+    assert sys.getrefcount(term) == references
+    assert character_set(["ISO" + "_" * 65_000 + "X"]) == ASCII  # hours, if all were looked at
+    assert character_set(["ISO_IR 100" + " " * 100]).terms == ("ISO_IR 100",)
