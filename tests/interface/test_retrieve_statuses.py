@@ -356,6 +356,9 @@ def test_every_model_retrieves(site: Site, dial: Dial, model: str, kind: str) ->
     assert numbers(final) == ("0000", (None, 2, 0, 0))
 
 
-def test_the_log_has_no_patient_and_every_failure(site: Site) -> None:
+def test_the_log_has_no_patient_and_every_failure(site: Site, dial: Dial) -> None:
+    datasets = study(1)
+    store_all(site.node, datasets)
+    assert move(dial, site, study_keys(datasets), "NAMELESS")[-1].status == 0xA702
     assert not re.search(r"DOE|JOHN|PID\d", site.node.log)
     assert "no-such-host.invalid" in site.node.log
