@@ -4,8 +4,9 @@ pynetdicom take what real peers send. tests/net/test_internals.py fails when one
 Used and overridden (pynetdicom 3.0):
 - `dul.DULServiceProvider`: `send_pdu`, `receive_pdu`, `_send`, `_decode_pdu`,
   `_process_recv_primitive`, `event_queue`, `to_provider_queue`, `to_user_queue`, `_recv_pdu`,
-  `artim_timer` (a `timer.Timer`), `state_machine`, `kill_dul`, `_kill_thread`; its thread is never
-  started.
+  `artim_timer` (a `timer.Timer`), `state_machine`, `kill_dul`, `_kill_thread`, `socket`; its thread
+  is never started. `_send` is given `pdu.A_ASSOCIATE_AC`.
+- `pdu`: an A-ASSOCIATE-RQ is decoded, and an A-ASSOCIATE-AC encoded, without presentation contexts.
 - `fsm.StateMachine`: `do_action`, which raises what its actions do, `current_state`;
   `fsm.InvalidEventError`; names of events and states.
 - `transport.AssociationSocket`: `__init__`, `connect`, `close`, `send`, `_shutdown_socket`,
@@ -15,8 +16,10 @@ Used and overridden (pynetdicom 3.0):
   `negotiate_release`, `send_release`, `send_abort`, `is_release_requested`.
 - `association.Association`: `run_reactor`, `abort` and `kill` overridden; `set_socket`,
   `acse_timeout`, `is_established`, `is_aborted`, `accepted_contexts`, `_accepted_cx` and
-  `_rejected_cx`, which are empty where the acceptor answers, `_kill`; `ServiceUser`, its
-  `requestor` and `acceptor`.
+  `_rejected_cx`, which are empty where the acceptor answers, `_kill`; its `requestor` and
+  `acceptor`, each a `ServiceUser`: `primitive`, `requested_contexts`, `role_selection`,
+  `sop_class_extended`, `asynchronous_operations`, `add_negotiation_item`, `maximum_length`,
+  `ae_title`, `address_info`, `implementation_class_uid` and `implementation_version_name`.
 - `dimse.DIMSEServiceProvider`: replaced as `Association.dimse`; `maximum_pdu_size`,
   `receive_primitive`, and `msg_queue`, which the state machine's actions put an end mark into.
 - `_globals`: `MODE_ACCEPTOR`, `MODE_REQUESTOR`.

@@ -1,11 +1,25 @@
 """What net/ uses of pynetdicom beyond its public interface is still there, and still behaves."""
 
 import inspect
+import socket
 from typing import Any
 
 import pynetdicom
 import pytest
-from pynetdicom import _config, _globals, acse, association, dimse, dul, fsm, timer, transport
+from pydicom.uid import UID
+from pynetdicom import (
+    _config,
+    _globals,
+    acse,
+    association,
+    dimse,
+    dul,
+    fsm,
+    pdu,
+    pdu_primitives,
+    timer,
+    transport,
+)
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.ae import ApplicationEntity
 
@@ -69,6 +83,38 @@ def test_instances_have_the_attributes_that_the_wire_relies_on() -> None:
         assert hasattr(made.dul, name), f"DULServiceProvider.{name}"
     assert made.dul.state_machine.current_state == "Sta1"
     assert not made.dul.is_alive(), "the upper layer's thread would have been started"
+
+
+def test_a_socket_that_is_handed_in_counts_as_connected() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        made = association.Association(ApplicationEntity("TEST"), MODE_ACCEPTOR)
+        connection = transport.AssociationSocket(made, client_socket=ours)
+        assert connection._is_connected
+        assert connection._ready.is_set()
+        assert made.dul.event_queue.get(block=False) == "Evt5"
+
+
+def test_association_pdus_need_no_presentation_contexts() -> None:
+    """The wire reads and writes those itself: see net/associate.py."""
+    primitive = pdu_primitives.A_ASSOCIATE()
+    primitive.application_context_name = "1.2.840.10008.3.1.1.1"
+    primitive.calling_ae_title, primitive.called_ae_title = "PEER", "NODE"
+    length = pdu_primitives.MaximumLengthNotification()
+    implementation = pdu_primitives.ImplementationClassUIDNotification()
+    implementation.implementation_class_uid = UID("1.2.3")
+    primitive.user_information = [length, implementation]
+    primitive.presentation_context_definition_list = []
+    request = pdu.A_ASSOCIATE_RQ()
+    request.from_primitive(primitive)
+    decoded = pdu.A_ASSOCIATE_RQ()
+    decoded.decode(request.encode())
+    assert decoded.to_primitive().presentation_context_definition_list == []
+    primitive.result, primitive.result_source = 0, 1
+    primitive.presentation_context_definition_results_list = []
+    answer = pdu.A_ASSOCIATE_AC()
+    answer.from_primitive(primitive)
+    assert answer.encode()
 
 
 def test_the_settings_exist() -> None:
