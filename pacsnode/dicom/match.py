@@ -27,7 +27,7 @@ _DATETIME = re.compile(
     r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{1,6}))?)?)?)?)?)?"
     r"([+-](?:0\d|1[0-4])[0-5]\d)?"
 )
-_INTEGER = re.compile(r"([+-]?)0*(\d+)")
+_INTEGER = re.compile(r"([+-]?)0*((?!0)\d+|0)")  # one way only to share out zeros: no time is lost
 _FIRST = ("0000", "01", "01", "00", "00", "00")
 _LAST = ("9999", "12", "31", "23", "59", "59")
 

@@ -177,6 +177,13 @@ def test_whole_numbers_match_by_meaning(number: int, zeros: int) -> None:
     assert normal_number(written) == str(number)
 
 
+def test_zeros_without_end_take_no_time() -> None:
+    """Minutes of the whole process, if each way to share them out were tried."""
+    text = "0" * 200_000 + "X"
+    assert normal_number(text) == text
+    assert normal_number("0" * 200_000) == "0"
+
+
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_no_text_is_an_error(wanted: str, value: str) -> None:
     for vr in ("LO", "PN", "DA", "TM", "DT", "IS", "DS", "UI", "UN"):
