@@ -17,7 +17,7 @@ from contextlib import closing, suppress
 
 from pacsnode.dicom.elements import Source
 from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance, read_instance
-from pacsnode.errors import DicomError, InstanceDamaged, InstanceMissing
+from pacsnode.errors import DicomError, InstanceDamaged, InstanceMissing, StorageError
 from pacsnode.index import Index
 from pacsnode.index.records import REMOVE, Copy, Pending
 from pacsnode.storage import Incoming, Leftover, Standing, Storage, StoredFile, measure
@@ -127,13 +127,34 @@ def make_good(storage: Storage, index: Index) -> None:
     found = index.copy_keys()
     if not found:
         return
+    are_synced = _sync(storage)
     for key in found:
         copy = index.copy(key)
-        if copy is not None and not is_whole(storage, copy.stored):
-            restore(storage, index, copy)
-            log.info("%s was restored from its copy", key.sop_instance_uid)
-    storage.sync()
+        if copy is None or (are_synced and _is_on_disk(storage, copy.stored)):
+            continue
+        restore(storage, index, copy)
+        log.info("%s was restored from its copy", key.sop_instance_uid)
     index.drop_copies(found)
+
+
+def _sync(storage: Storage) -> bool:
+    """Whether files are on stable storage, as far as they are there at all."""
+    try:
+        storage.sync()
+    except StorageError as error:
+        log.warning("%s: what was stored last is written anew", error)
+        return False
+    return True
+
+
+def _is_on_disk(storage: Storage, stored: StoredInstance) -> bool:
+    """A process that is no more may have been the one that was told of a failed sync."""
+    storage.distrust(stored.uids)
+    try:
+        return is_whole(storage, stored)
+    except StorageError as error:
+        log.warning("%s", error)
+        return False
 
 
 def restore(storage: Storage, index: Index, copy: Copy) -> None:

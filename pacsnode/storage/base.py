@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from pacsnode.dicom.elements import Source
 from pacsnode.dicom.instance import InstanceUIDs, StoredInstance
+from pacsnode.storage import folders
 
 # One read of a file that is checked. Large enough for BLAKE3 to use its widest instructions.
 BLOCK = 1 << 20
@@ -177,6 +178,11 @@ class Storage(ABC):
         StorageError, after which any of them may be lost: then `restore` them."""
 
     @abstractmethod
+    def distrust(self, uids: InstanceUIDs) -> None:
+        """Read from the disk, not from memory, what is read of a file next, if the system does so:
+        memory may hold what the disk never took. After `sync`. Never raises."""
+
+    @abstractmethod
     def restore(self, uids: InstanceUIDs, content: bytes) -> None:
         """Write a whole file anew, durably, over what stands in its place. Inside `changing`."""
 
@@ -186,11 +192,12 @@ class Storage(ABC):
 
 
 def measure(file: BinaryIO) -> tuple[bytes, int]:
-    """BLAKE3 and number of the bytes from here to the end."""
+    """BLAKE3 and number of the bytes from here to the end. Raises StorageError."""
     digest, length = blake3(), 0
     block = memoryview(bytearray(BLOCK))
     read = file.readinto  # type: ignore[attr-defined]  # every file of ours has it
-    while count := read(block):
-        digest.update(block[:count])
-        length += count
+    with folders.step(f"reading {file.name}"):
+        while count := read(block):
+            digest.update(block[:count])
+            length += count
     return digest.digest(), length

@@ -47,6 +47,7 @@ class FileStorage(Storage):
         self._counter = count(1)
         self._tree = folders.Tree(self._root, self._changes, fsync)
         self._prepare()
+        self._file_system = writeback.FileSystem(self._root)
 
     def _prepare(self) -> None:
         for folder in (self._root, self._conflicts, self._incoming.path):
@@ -92,7 +93,13 @@ class FileStorage(Storage):
         return self._new_incoming(part10.encode_meta(*arrival))
 
     def _new_incoming(self, head: bytes) -> incoming.FileIncoming:
-        return incoming.FileIncoming(self._tree, self._incoming, head, fsync=self._fsync)
+        return incoming.FileIncoming(
+            self._tree,
+            self._incoming,
+            head,
+            fsync=self._fsync,
+            can_wait=self._file_system.can_sync,
+        )
 
     def put(self, incoming: Incoming, uids: InstanceUIDs) -> None:
         source = _own(incoming)
@@ -171,7 +178,11 @@ class FileStorage(Storage):
 
     def sync(self) -> None:
         with folders.step("syncing the storage tree"):
-            writeback.sync_all(self._root)
+            self._file_system.sync()
+
+    def distrust(self, uids: InstanceUIDs) -> None:
+        with suppress(OSError), open(self._path(uids), "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def restore(self, uids: InstanceUIDs, content: bytes) -> None:
         place = self._path(uids)

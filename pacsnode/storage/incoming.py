@@ -18,7 +18,7 @@ from pacsnode.dicom.instance import InstanceUIDs
 from pacsnode.errors import StorageError
 from pacsnode.storage import folders, paths
 from pacsnode.storage.base import Seal
-from pacsnode.storage.writeback import CAN_SYNC_ALL, Writeback
+from pacsnode.storage.writeback import Writeback
 
 KEPT = 64 << 10  # bytes of a dataset, from the first one on
 
@@ -86,16 +86,24 @@ def lock_leftover(path: str) -> int | None:
 
 class FileIncoming:
     """See storage.base.Incoming. `head` is the file meta group, its seal open. There is a file from
-    the moment on when there are more bytes than are kept in memory, or when it is sealed."""
+    the moment on when there are more bytes than are kept in memory, or when it is sealed.
+    `can_wait`: whether it may be synced later, with others."""
 
     def __init__(
-        self, tree: folders.Tree, folder: IncomingFolder, head: bytes, *, fsync: bool
+        self,
+        tree: folders.Tree,
+        folder: IncomingFolder,
+        head: bytes,
+        *,
+        fsync: bool,
+        can_wait: bool,
     ) -> None:
         self.path = ""
         self._tree = tree
         self._folder = folder
         self._head = head
         self._fsync = fsync
+        self._can_wait = can_wait
         self._descriptor = -1
         self._dataset_offset = len(head)
         self._beginning = bytearray()
@@ -162,7 +170,7 @@ class FileIncoming:
             if self._descriptor < 0:
                 content = b"".join((self._head[:offset], fields, self._beginning))
                 self._begin(content, uids=later_at)
-                if later_at is not None and self._fsync and CAN_SYNC_ALL:
+                if later_at is not None and self._fsync and self._can_wait:
                     self.content = content
             elif os.pwrite(self._descriptor, fields, offset) != len(fields):
                 raise StorageError("completing an instance: written in part")

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pacsnode.archive import Archive, behind, open_archive
+from pacsnode.archive import Archive, behind, open_archive, settle
 from pacsnode.archive.reindex import reindex
-from pacsnode.storage import incoming, writeback
+from pacsnode.errors import StorageError
+from pacsnode.storage import writeback
+from pacsnode.storage.writeback import FileSystem
 from tests.archive.conftest import OpenArchive
 from tests.archive.instances import EVERYTHING, Sample, everything, faults, files, read, store
 
@@ -83,10 +85,17 @@ def inode(data_dir: Path, sample: Sample) -> int:
 
 
 @pytest.mark.parametrize(
-    ("where", "name", "value"), [(behind, "MOST", 0), (incoming, "CAN_SYNC_ALL", False)]
+    ("where", "name", "value"),
+    [
+        (behind, "MOST", 0),
+        (writeback, "_TRUSTED", frozenset()),
+        (writeback, "_fstatfs", None),
+        (writeback, "_syncfs", None),
+        (writeback, "_tells_errors", lambda: False),
+    ],
 )
 def test_where_it_cannot_be_synced_later_it_is_synced_at_once(
-    archive: Archive,
+    open_again: OpenArchive,
     data_dir: Path,
     synced_files: list[int],
     monkeypatch: pytest.MonkeyPatch,
@@ -95,6 +104,7 @@ def test_where_it_cannot_be_synced_later_it_is_synced_at_once(
     value: object,
 ) -> None:
     monkeypatch.setattr(where, name, value)
+    archive = open_again()
     store(archive, ONE)
     assert waiting(archive) == set()
     assert inode(data_dir, ONE) in synced_files
@@ -123,9 +133,7 @@ HARM: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.fixture
-def after_power_cut(
-    archive: Archive, data_dir: Path, tmp_path: Path
-) -> Callable[[], Path]:
+def after_power_cut(archive: Archive, data_dir: Path, tmp_path: Path) -> Callable[[], Path]:
     """A copy of the data folder as it is now, its files about to be harmed."""
 
     def cut() -> Path:
@@ -202,7 +210,7 @@ def test_after_a_sync_that_failed_files_are_written_anew_and_synced_one_by_one(
     archive = open_again()
     store(archive, ONE)
     before = inode(data_dir, ONE)
-    monkeypatch.setattr(writeback, "sync_all", fail)
+    monkeypatch.setattr(FileSystem, "sync", fail)
     archive.close()
     assert "Input/output error" in caplog.text
     after = inode(data_dir, ONE)
@@ -221,7 +229,7 @@ def test_what_cannot_be_synced_at_all_keeps_its_copy_for_the_next_start(
     store(archive, ONE)
     store(archive, TWO)
     with monkeypatch.context() as patch:
-        patch.setattr(writeback, "sync_all", fail)
+        patch.setattr(FileSystem, "sync", fail)
         patch.setattr(os, "fsync", fail)
         assert not archive._behind._sync()
         assert waiting(archive) == {ONE.sop, TWO.sop}
@@ -232,3 +240,55 @@ def test_what_cannot_be_synced_at_all_keeps_its_copy_for_the_next_start(
         assert read(again, ONE) == ONE.dataset
     assert archive._behind._sync()
     assert waiting(archive) == set()
+
+
+def test_a_start_whose_sync_fails_writes_anew_what_it_cannot_tell_of(
+    archive: Archive,
+    after_power_cut: Callable[[], Path],
+    synced_files: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next one would not be told, and would see in memory what the disk never took."""
+    store(archive, ONE)
+    cut = after_power_cut()
+    monkeypatch.setattr(FileSystem, "sync", fail)
+    with open_archive(cut) as again:
+        assert inode(cut, ONE) in synced_files
+        assert waiting(again) == set()
+        assert read(again, ONE) == ONE.dataset
+
+
+def test_a_start_believes_the_disk_not_the_memory(
+    archive: Archive, after_power_cut: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was killed may have been told that the file could not be written."""
+    store(archive, ONE)
+    cut = after_power_cut()
+    place = cut / "instances" / ONE.place
+    forgotten = []
+
+    def forget(descriptor: int, offset: int, length: int, advice: int) -> None:
+        forgotten.append((offset, length, advice))
+        assert os.fstat(descriptor).st_ino == inode(cut, ONE)
+        os.truncate(place, 700)
+
+    monkeypatch.setattr(os, "posix_fadvise", forget)
+    with open_archive(cut) as again:
+        assert forgotten == [(0, 0, os.POSIX_FADV_DONTNEED)]
+        assert read(again, ONE) == ONE.dataset
+
+
+def test_a_file_that_cannot_be_read_any_more_is_written_anew(
+    archive: Archive, after_power_cut: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(archive, ONE)
+    cut = after_power_cut()
+    before = inode(cut, ONE)
+
+    def unreadable(*_: object) -> None:
+        raise StorageError("reading: Input/output error [EIO]")
+
+    monkeypatch.setattr(settle, "measure", unreadable)
+    with open_archive(cut) as again:
+        assert inode(cut, ONE) != before
+        assert read(again, ONE) == ONE.dataset

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pacsnode.errors import OutOfSpace
-from pacsnode.storage import writeback
+from pacsnode.errors import OutOfSpace, StorageError
+from pacsnode.storage import measure, writeback
 from pacsnode.storage.files import FileStorage
 from tests.storage.test_files import ARRIVAL, UIDS, content, sealed
 
@@ -124,3 +124,41 @@ def test_where_the_system_has_the_call_it_is_found(tmp_path: Path) -> None:
         assert writeback._sync_file_range(file.fileno(), 0, 10 * MEBIBYTE, 2) == 0
         assert writeback._sync_file_range(-1, 0, 1, 2) == -1
         assert ctypes.get_errno() == errno.EBADF
+
+
+def test_whoever_syncs_all_hears_of_what_failed_since_the_tree_was_opened(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux tells a failure to descriptors that were open by then, and to at most one opened
+    later: that may be another worker's."""
+    inodes = []
+
+    def sync(descriptor: int) -> int:
+        inodes.append(os.fstat(descriptor).st_ino)
+        return 0
+
+    monkeypatch.setattr(writeback, "_syncfs", sync)
+    root = os.stat(storage._root).st_ino
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", lambda *_: pytest.fail("opened anew"))
+        storage.sync()
+        storage.sync()
+    assert inodes == [root, root]
+
+
+def test_a_storage_that_is_no_more_keeps_nothing_open(root: Path, conflicts: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    storage = FileStorage(str(root), str(conflicts))
+    del storage
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_unreadable_bytes_are_a_failure_of_the_storage() -> None:
+    class Failing:
+        name = "file"
+
+        def readinto(self, _: memoryview) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(StorageError, match="EIO"):
+        measure(Failing())  # type: ignore[arg-type]
