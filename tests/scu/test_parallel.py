@@ -228,22 +228,28 @@ def test_a_peer_that_loses_all_associations_at_once_is_not_given_up() -> None:
 def test_where_no_more_threads_are_to_be_had_those_that_run_do_the_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    start, is_first, in_vain = threading.Thread.start, iter([True]), threading.Event()
+    start, is_first, in_vain = threading.Thread.start, iter([True]), []
+    has_gone_on = threading.Event()
 
     def start_one(thread: threading.Thread) -> None:
         if thread.name == "sender" and not next(is_first, False):
-            in_vain.set()
+            in_vain.append(thread)
             raise RuntimeError("can't start new thread")
         start(thread)
 
     def wait(operation: Suboperation, tick: Tick) -> int:
-        assert in_vain.wait(PATIENCE)
+        assert has_gone_on.wait(PATIENCE)
         return 0
+
+    def may_go_on() -> bool:
+        if len(in_vain) == 2:
+            has_gone_on.set()
+        return True
 
     monkeypatch.setattr(threading.Thread, "start", start_one)
     refused = AssociationRejected("local limit exceeded", 2, 3, 2)
     peer = ScriptedPeer(verdicts={"1.2.1": [wait], "1.2.9": [lost()]}, refusals=[None, refused])
-    outcomes = list(send(peer, THREE, samples(20)))
+    outcomes = list(send(peer, THREE, samples(20), may_go_on=may_go_on))
     assert len(outcomes) == 20
     assert sum(outcome.is_success for outcome in outcomes) == 8, "the one that runs is the last"
 
