@@ -4,6 +4,7 @@ of them, and what a killed process held can be taken from it."""
 import fcntl
 import mmap
 import os
+import sys
 import tempfile
 import threading
 import weakref
@@ -29,9 +30,8 @@ class Places:
     def __init__(self, size: int) -> None:
         # A POSIX lock belongs to the process: it ends with it, however that ends. It would end
         # with any other descriptor of the file too: so the file has no name and is opened once.
-        self._descriptor, path = tempfile.mkstemp(prefix="pacsnode-")
+        self._descriptor = _nameless_file()
         weakref.finalize(self, os.close, self._descriptor)
-        os.unlink(path)
         os.truncate(self._descriptor, size * (1 + _KEY))
         self._map = mmap.mmap(self._descriptor, size * (1 + _KEY))
         self._size = size
@@ -89,6 +89,16 @@ class Places:
     def _key_at(self, place: int) -> bytes:
         start = self._size + place * _KEY
         return self._map[start : start + _KEY]
+
+
+def _nameless_file() -> int:
+    """In memory where the system has that (Linux): a write to a mapped file ends the process where
+    its disk is full."""
+    if sys.platform == "linux":
+        return os.memfd_create("pacsnode-places")
+    descriptor, path = tempfile.mkstemp(prefix="pacsnode-")
+    os.unlink(path)
+    return descriptor
 
 
 def _key(name: str) -> bytes:

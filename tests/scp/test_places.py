@@ -2,9 +2,11 @@
 
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +128,14 @@ def test_a_limit_holds_over_processes_that_crowd() -> None:
     with places.counting():
         assert places.taken() == 20
         assert sum(places.vacate(owner) for owner in (2, 3, 4)) == 20
+
+
+def test_a_full_disk_has_no_bearing_on_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write to a mapped file that its disk has no room for ends the process by SIGBUS."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    places = Places(1)
+    with places.counting():
+        places.take("CT1")
+        assert places.taken() == 1
