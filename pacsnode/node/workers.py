@@ -100,8 +100,7 @@ class Supervisor:
         gc.collect()
         gc.freeze()  # memory that nobody writes to stays shared
         try:
-            for number in self._due:
-                self._fork(number)
+            self._replace()
             while len(self._ready()) < len(self._due):
                 if len(self._workers) < len(self._due):
                     raise ConfigurationError("the node cannot start: the log says why")
@@ -247,10 +246,15 @@ class Supervisor:
 
     def _replace(self) -> float:
         """Fork the workers that are missing and due; returns when the next one will be."""
-        missing = [] if self._is_stopping else self._due.keys() - self._workers.keys()
+        missing = [] if self._is_stopping else sorted(self._due.keys() - self._workers.keys())
         for number in missing:
-            if time.monotonic() >= self._due[number]:
+            if time.monotonic() < self._due[number]:
+                continue
+            self._due[number] = time.monotonic() + REPLACE_AFTER
+            try:
                 self._fork(number)
+            except OSError as error:  # no process or descriptor to be had; the others serve on
+                logger.error("worker %d cannot be forked: %s", number, error.strerror)  # noqa: TRY400
         return min((self._due[number] for number in missing), default=FOREVER)
 
     def _fork(self, number: int) -> None:
@@ -258,14 +262,16 @@ class Supervisor:
         ours.setblocking(False)
         theirs.setblocking(False)
         self._shared.board.clear(number)
-        with held_back():
-            process = os.fork()
+        with theirs, held_back():
+            try:
+                process = os.fork()
+            except OSError:
+                ours.close()
+                raise
             if not process:
                 ours.close()
                 _run(lambda: self._be_worker(number, theirs))
-        theirs.close()
         self._workers[number] = _Worker(number, process, ours)
-        self._due[number] = time.monotonic() + REPLACE_AFTER
 
     def _be_worker(self, number: int, channel: socket.socket) -> int:
         """In the new process. What it must not keep open: another worker's channel, which would
@@ -284,8 +290,10 @@ def _run(work: Callable[[], int]) -> None:
     except BaseException:
         logger.exception("process %d: unexpected fault", os.getpid())
     finally:
-        sys.stderr.flush()
-        os._exit(code)
+        try:
+            sys.stderr.flush()
+        finally:  # also where nobody reads it any more: never back into what the parent is at
+            os._exit(code)
 
 
 def _in_child(work: Callable[[], object]) -> None:

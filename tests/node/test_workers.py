@@ -1,8 +1,10 @@
 """Several processes serve associations as if they were one."""
 
+import errno
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -10,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from pacsnode.config.load import load
+from pacsnode.config.model import Configuration
 from pacsnode.dicom.message import Channel
-from pacsnode.errors import AssociationRejected, NetworkError
+from pacsnode.errors import AssociationRejected, ConfigurationError, NetworkError
+from pacsnode.node.workers import Supervisor, _run
 from tests.conftest import PATIENCE, RunningNode, StartNode, new_dataset, run_pacsnode
 from tests.interface.associations import association, instance_of, store
 
@@ -270,3 +275,62 @@ def test_a_start_that_fails_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "reindex" in done.stderr
+
+
+def test_a_worker_that_cannot_be_forked_is_tried_again_while_the_others_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor = Supervisor(configuration(tmp_path), None)
+    supervisor.start()
+    try:
+        victim, other = supervisor._workers.values()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fork", no_process)
+            os.kill(victim.process, signal.SIGKILL)
+            supervisor._due[victim.number] = 0
+            while "cannot be forked: Resource temporarily unavailable" not in caplog.text:
+                supervisor._turn(time.monotonic() + PATIENCE)
+            assert list(supervisor._workers.values()) == [other]
+            assert supervisor.is_healthy
+        while len(supervisor._ready()) < 2:
+            supervisor._turn(time.monotonic() + PATIENCE)
+    finally:
+        supervisor.stop(0)
+
+
+def test_a_node_that_cannot_fork_its_workers_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Supervisor(configuration(tmp_path), None)
+    monkeypatch.setattr(os, "fork", no_process)
+    with pytest.raises(ConfigurationError, match="cannot start"):
+        supervisor.start()
+
+
+def no_process() -> int:
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def configuration(folder: Path) -> Configuration:
+    path = folder / "c.yaml"
+    path.write_text(config(2) + f"data_dir: {folder / 'data'}\n", "utf-8")
+    return load(path)
+
+
+def test_a_process_that_ends_while_nobody_reads_its_log_goes_nowhere_else() -> None:
+    """Back in its parent's code it would end the other workers."""
+
+    class Closed:
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+        write = flush
+
+    process = os.fork()
+    if not process:
+        try:
+            sys.stderr = Closed()  # type: ignore[assignment]
+            _run(lambda: 3)
+        finally:
+            os._exit(99)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 3
