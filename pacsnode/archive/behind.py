@@ -46,9 +46,18 @@ class Behind:
             self._waiting.append(CopyKey(stored.uids.sop_instance_uid, stored.received_at))
             self._bytes += stored.length
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="behind", daemon=True)
-                self._thread.start()
+                self._thread = self._started()
         self._is_wanted.set()
+
+    def _started(self) -> threading.Thread | None:
+        """The thread; None where none is to be had now: what waits has its copy meanwhile."""
+        thread = threading.Thread(target=self._run, name="behind", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            log.warning("files are not synced yet: %s", error)
+            return None
+        return thread
 
     def close(self) -> None:
         """Sync what waits. What cannot be synced keeps its copy, for the next start."""

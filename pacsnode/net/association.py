@@ -118,7 +118,10 @@ def _look_up(peer: Peer, seconds: float, tick: Tick) -> list[Any]:
         except (OSError, UnicodeError) as error:
             answers.put(error)
 
-    threading.Thread(target=ask, name="name service", daemon=True).start()
+    try:
+        threading.Thread(target=ask, name="name service", daemon=True).start()
+    except RuntimeError as error:  # no thread to be had
+        raise PeerUnreachable(f"{peer}: the name service was not asked: {error}", "name") from error
     deadline = time.monotonic() + seconds
     while True:
         left = deadline - time.monotonic()

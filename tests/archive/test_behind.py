@@ -60,6 +60,23 @@ def test_the_thread_behind_syncs_without_being_asked(
         assert waiting(archive) == set()
 
 
+def test_where_no_thread_is_to_be_had_instances_are_taken_all_the_same(
+    open_again: OpenArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = open_again()
+    with monkeypatch.context() as short_of_threads:
+
+        def start(_thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        short_of_threads.setattr(threading.Thread, "start", start)
+        store(archive, ONE)
+        assert waiting(archive) == {ONE.sop}
+    again = open_again()  # which closes the first
+    assert waiting(again) == set()
+    assert read(again, ONE) == ONE.dataset
+
+
 def test_without_fsync_there_are_no_copies(open_again: OpenArchive) -> None:
     archive = open_again(fsync=False)
     store(archive, ONE)

@@ -148,6 +148,23 @@ def test_a_name_service_that_is_slow_is_waited_for_with_ticks_and_not_without_en
     answer.set()
 
 
+def test_a_name_that_no_thread_can_ask_for_is_not_found(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = serve().address
+    start = threading.Thread.start
+
+    def start_others(thread: threading.Thread) -> None:
+        if thread.name == "name service":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_others)
+    with pytest.raises(PeerUnreachable, match="can't start") as short:
+        open_channel(address, ECHO)
+    assert short.value.step == "name"
+
+
 def test_an_address_that_cannot_be_tried_is_no_connection(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
