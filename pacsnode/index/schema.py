@@ -88,6 +88,9 @@ def _migrate(database: Database, path: Path, version: int) -> None:
         )
     for step in range(version + 1, SCHEMA_VERSION + 1):
         with database.writing() as connection:
+            (reached,) = connection.execute("SELECT schema_version FROM archive").fetchone()
+            if reached >= step:
+                continue  # another process was faster
             MIGRATIONS[step](connection)
             connection.execute("UPDATE archive SET schema_version = ?", (step,))
 

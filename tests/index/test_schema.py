@@ -84,6 +84,18 @@ def test_an_older_schema_is_migrated_step_by_step(
     index.close()
 
 
+def test_a_migration_that_another_process_did_meanwhile_is_not_done_again(path: Path) -> None:
+    index_room.open(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE archive SET schema_version = 1")
+        connection.execute("DROP TABLE copy")
+        connection.commit()
+    index = index_room.open(path)
+    schema._migrate(index._database, path, 1)  # what this process had read before
+    assert index.copy_keys() == []
+    index.close()
+
+
 def test_a_migration_that_fails_leaves_the_version_it_found(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
