@@ -188,10 +188,14 @@ class Supervisor:
                     self._pause(os.strerror(error.errno))
                 return
             with client:
-                self._hand_over(client, number)
+                is_taken = self._hand_over(client, number)
+            if not is_taken:
+                logger.error("connection %d is closed: no worker takes it", number)
+                self._pause("no worker takes any")
+                return
 
-    def _hand_over(self, client: socket.socket, number: int) -> None:
-        """To the worker that serves fewest; of several, to each in turn."""
+    def _hand_over(self, client: socket.socket, number: int) -> bool:
+        """To the worker that serves fewest; of several, to each in turn. False: to none."""
         turn, count = next(self._turns), len(self._due)
         order = sorted(self._ready(), key=lambda worker: (worker.number + turn) % count)
         for worker in sorted(order, key=self._load):
@@ -200,9 +204,8 @@ class Supervisor:
             except OSError:  # it does not keep up, or has died this moment
                 continue
             worker.handed += 1
-            return
-        logger.error("connection %d is closed: no worker takes it", number)
-        self._pause("no worker takes any")
+            return True
+        return False
 
     def _load(self, worker: _Worker) -> int:
         return worker.handed - self._shared.board.ended(worker.number)

@@ -4,6 +4,7 @@ import errno
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -305,6 +306,28 @@ def test_a_node_that_cannot_fork_its_workers_does_not_start(
     monkeypatch.setattr(os, "fork", no_process)
     with pytest.raises(ConfigurationError, match="cannot start"):
         supervisor.start()
+
+
+def test_connections_wait_while_no_worker_can_take_them(tmp_path: Path) -> None:
+    """The one that was in hand when it turned out is all that may be lost."""
+    supervisor = Supervisor(configuration(tmp_path), None)
+    supervisor.start()
+    try:
+        for worker in supervisor._workers.values():
+            os.kill(worker.process, signal.SIGKILL)
+            os.waitid(os.P_PID, worker.process, os.WEXITED | os.WNOWAIT)
+        with ExitStack() as stack:
+            first, *others = [
+                stack.enter_context(socket.create_connection(supervisor.address)) for _ in range(3)
+            ]
+            supervisor._take()
+            assert first.recv(1) == b""
+            for client in others:
+                client.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    client.recv(1)
+    finally:
+        supervisor.stop(0)
 
 
 def no_process() -> int:
