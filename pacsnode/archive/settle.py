@@ -17,7 +17,13 @@ from contextlib import closing, suppress
 
 from pacsnode.dicom.elements import Source
 from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance, read_instance
-from pacsnode.errors import DicomError, InstanceDamaged, InstanceMissing, StorageError
+from pacsnode.errors import (
+    DicomError,
+    IndexFull,
+    InstanceDamaged,
+    InstanceMissing,
+    StorageError,
+)
 from pacsnode.index import Index
 from pacsnode.index.records import REMOVE, Copy, Pending
 from pacsnode.storage import Incoming, Leftover, Standing, Storage, StoredFile, measure
@@ -134,7 +140,10 @@ def make_good(storage: Storage, index: Index) -> None:
             continue
         restore(storage, index, copy)
         log.info("%s was restored from its copy", key.sop_instance_uid)
-    index.drop_copies(found)
+    try:
+        index.drop_copies(found)
+    except IndexFull as error:  # they do no harm until the next start; to be read, all is there
+        log.warning("copies stay in the index: %s", error)
 
 
 def _sync(storage: Storage) -> bool:

@@ -11,7 +11,8 @@ import pytest
 
 from pacsnode.archive import Archive, behind, open_archive, settle
 from pacsnode.archive.reindex import reindex
-from pacsnode.errors import StorageError
+from pacsnode.errors import IndexFull, StorageError
+from pacsnode.index import Index
 from pacsnode.storage import writeback
 from pacsnode.storage.writeback import FileSystem
 from tests.archive.conftest import OpenArchive
@@ -309,3 +310,22 @@ def test_a_file_that_cannot_be_read_any_more_is_written_anew(
     with open_archive(cut) as again:
         assert inode(cut, ONE) != before
         assert read(again, ONE) == ONE.dataset
+
+
+def test_a_full_disk_does_not_keep_the_archive_from_opening(
+    archive: Archive, after_power_cut: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there can be had."""
+    store(archive, ONE)
+    cut = after_power_cut()
+
+    def is_full(*_: object) -> None:
+        raise IndexFull("no space left on the device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Index, "drop_copies", is_full)
+        with open_archive(cut) as again:
+            assert read(again, ONE) == ONE.dataset
+            assert waiting(again) == {ONE.sop}
+    with open_archive(cut) as again:
+        assert waiting(again) == set()
