@@ -62,8 +62,9 @@ class Placing:
         self._character_sets = character_sets
 
     def place(self, new: Newcomer) -> Kind:
-        """File, folders and index row are durable when this returns. Raises DuplicateRefused,
-        StorageError or IndexFailure; nothing of the newcomer is left then."""
+        """When this returns the index row is durable, and so are the file and its folders, or a
+        copy of the file in the index (behind.py). Raises DuplicateRefused, StorageError or
+        IndexFailure; nothing of the newcomer is left then."""
         uid = new.stored.uids.sop_instance_uid
         try:
             for _ in range(_ATTEMPTS):

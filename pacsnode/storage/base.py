@@ -126,8 +126,9 @@ class Storage(ABC):
 
     @abstractmethod
     def put(self, incoming: Incoming, uids: InstanceUIDs) -> None:
-        """Move a sealed instance into its place, durably. Raises InstanceExists, and not before
-        the writer of what stands there is done: so never call it inside `changing`."""
+        """Move a sealed instance into its place, durably unless it was sealed to be synced later.
+        Raises InstanceExists, and not before the writer of what stands there is done: so never call
+        it inside `changing`."""
 
     @abstractmethod
     def replace(self, incoming: Incoming, uids: InstanceUIDs) -> None:

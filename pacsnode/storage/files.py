@@ -6,6 +6,8 @@ then its row is committed, then the temporary name goes. A crash leaves
   before the link    a file with one name: removed at the next start
   before the row     a file with two names and no row: never acknowledged; taken back at the start
   after the row      a file with two names and a row: stored; only the temporary name is removed.
+A small file may be synced later, with its folders (seal's later_at): then a power cut may leave any
+part of it under either name, so its temporary name tells the place that is to be looked at.
 A file's writer holds its lock all the while, so a living one is never taken for a dead one."""
 
 import fcntl

@@ -28,6 +28,15 @@ def not_before_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(behind, "GATHERING", 600.0)
 
 
+@pytest.fixture(autouse=True)
+def on_a_file_system_that_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever these tests run on."""
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    monkeypatch.setattr(writeback, "_TRUSTED", frozenset({writeback._type(descriptor)}))
+    monkeypatch.setattr(writeback, "_tells_errors", lambda: True)
+    os.close(descriptor)
+
+
 def waiting(archive: Archive) -> set[str]:
     return {key.sop_instance_uid for key in archive._index.copy_keys()}
 

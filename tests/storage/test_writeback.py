@@ -138,6 +138,7 @@ def test_whoever_syncs_all_hears_of_what_failed_since_the_tree_was_opened(
         return 0
 
     monkeypatch.setattr(writeback, "_syncfs", sync)
+    monkeypatch.setattr(storage._file_system, "can_sync", True)
     root = os.stat(storage._root).st_ino
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", lambda *_: pytest.fail("opened anew"))
