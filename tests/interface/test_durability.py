@@ -16,6 +16,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
+from pacsnode.storage.writeback import FileSystem
 from tests.conftest import PATIENCE, RunningNode, StartNode, new_dataset
 from tests.interface.associations import association, instance_of, store
 
@@ -224,7 +225,10 @@ def sealed(done: Sequence[Call], before: Call) -> Call:
 
 
 def require_small(done: Sequence[Call], instances: str, new_folders: int) -> None:
-    """File, link, index, answer."""
+    """File, link, index, answer; as all others where a file system cannot be synced as a whole."""
+    if not FileSystem(instances).can_sync:
+        require_new(done, instances, new_folders)
+        return
     link = one([call for call in done if call.name in LINKS])
     path, place = link.names
     assert "/instances/.incoming/" in path
@@ -289,6 +293,9 @@ def test_small_files_are_synced_soon_after_and_their_copies_go(traced: StartTrac
     node.after_storing(new_dataset(), new_dataset())
     done = list(calls(node.path.read_text()))
     last_link = [call for call in done if call.name in LINKS][-1]
+    if not FileSystem(node.instances).can_sync:
+        assert "syncfs" not in {call.name for call in done}
+        return
     everything = [call for call in done if call.name == "syncfs"][-1]
     assert everything.target == node.instances
     dropped = [
