@@ -333,12 +333,11 @@ class TestAcceptor:
         assert peer.receive() is not None
         stopping = threading.Thread(target=listener.stop, args=(60,))
         stopping.start()
-        received, kind = 0, raw.P_DATA
-        while kind == raw.P_DATA:
-            answer = peer.receive()
-            assert answer is not None
-            kind, received = answer[0], received + len(answer[1])
-        assert kind == raw.ABORT
+        received = 0
+        while (answer := peer.receive()) is not None and answer[0] == raw.P_DATA:
+            received += len(answer[1])
+        # In the middle of a PDU there is no place for an A-ABORT: the connection ends.
+        assert answer is None or answer[0] == raw.ABORT
         assert received < size
         stopping.join(20)
         assert caught == [Interrupted]
