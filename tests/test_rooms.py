@@ -11,7 +11,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = {
     "errors": -1,
     "config": 0, "log": 0, "tls": 0,
-    "dicom": 1,
+    "dicom": 1, "audit": 1,
     "storage": 2, "index": 2, "net": 2,
     "archive": 3, "scu": 3,
     "jobs": 4,

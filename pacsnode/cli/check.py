@@ -39,7 +39,7 @@ def _say_listen(configuration: "Configuration") -> None:
     listen = configuration.listen
     say(f"AE title: {configuration.ae_title}")
     port = "any free port" if listen.port == 0 else ""
-    say(f"address: {address_text(listen.host, listen.port)} {port}".rstrip())
+    say(f"address: {address_text(listen.host, listen.port or 0)} {port}".rstrip())
     say(f"associations: {listen.max_associations} at most")
     say(f"processes that serve them: {listen.processes}")
     say("TLS: none")
@@ -79,7 +79,7 @@ def _say_modality(name: str, modality: "Modality", configuration: "Configuration
 
 
 def _services(services: frozenset[str]) -> str:
-    from pacsnode.config.model import SERVICES
+    from pacsnode.config.values import SERVICES
 
     if services == SERVICES:
         return "everything"

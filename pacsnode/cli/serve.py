@@ -29,7 +29,7 @@ def command(run: Run) -> None:
 
     if run.path is None:
         listen = configuration.listen
-        complain(NO_FILE.format(address=address_text(listen.host, listen.port)))
+        complain(NO_FILE.format(address=address_text(listen.host, listen.port or 0)))
     try:
         serve(run.path, configuration, _announce, _watchdog())
     except KeyboardInterrupt:

@@ -5,15 +5,18 @@ Every fault becomes one line: file, line, key path, what is wrong, what is allow
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from pacsnode.config.model import Configuration, Modality
+from pacsnode.config.elsewhere import Loader
+from pacsnode.config.model import Configuration
+from pacsnode.config.values import Unavailable
 from pacsnode.errors import ConfigurationError
 
 VARIABLE = "PACSNODE_CONFIG"
@@ -97,7 +100,7 @@ def _compose(path: Path) -> yaml.Node | None:
 def _construct(path: Path, root: yaml.Node | None) -> Mapping[str, Any]:
     if root is None:
         return {}
-    loader = yaml.SafeLoader("")
+    loader = Loader(path.absolute().parent)
     try:
         values = loader.construct_document(root)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -156,8 +159,14 @@ def _explain(error: ErrorDetails) -> Fault:
     allowed = _allowed(location)
     if error["type"] == "missing":
         return Fault(location, f"missing; allowed: {allowed}")
+    if isinstance(error["input"], Unavailable):
+        return Fault(location, error["input"].text)
     if error["type"] == "value_error":
-        return Fault(location, f"{error['ctx']['error']}; allowed: {allowed}")
+        text = str(error["ctx"]["error"])
+        is_of_a_section = isinstance(error["input"], Mapping)  # its keys do not fit together
+        return Fault(location, text if is_of_a_section else f"{text}; allowed: {allowed}")
+    if _is_secret(location):
+        return Fault(location, f"a value that is no text; allowed: {allowed}")
     hint = ", quotes make it text" if error["type"] == "string_type" else ""
     wrong = f"{_shown(error['input'])} is {_not(error['input'])}{hint}"
     return Fault(location, f"{wrong}; allowed: {allowed}")
@@ -175,30 +184,51 @@ def _not(value: object) -> str:
     return "not possible here" if isinstance(value, str | int | float) else "of the wrong type"
 
 
-def _model_at(location: Location) -> type[BaseModel] | None:
-    """The model whose field the last part of `location` names."""
-    if len(location) == 1:
-        return Configuration
-    if location[0] == "modalities":
-        return Modality if len(location) > 2 else None
-    field = Configuration.model_fields.get(str(location[0]))
-    section = field.annotation if field else None
-    return section if isinstance(section, type) and issubclass(section, BaseModel) else None
+def _field_at(location: Location) -> FieldInfo | None:
+    """The field that `location` names; None for a modality as a whole, and for what is unknown."""
+    model: type[BaseModel] | None = Configuration
+    field = None
+    parts = [str(part) for part in location]
+    if parts[:1] == ["modalities"] and len(parts) > 1:
+        model, parts = _section_in(Configuration.model_fields["modalities"].annotation), parts[2:]
+    for part in parts:
+        field = model.model_fields.get(part) if model is not None else None
+        model = _section_in(field.annotation) if field is not None else None
+    return field
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field holds, perhaps among others: Section | None, Mapping[str, Section]."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_in, get_args(annotation))), None)
+
+
+def _keys_at(location: Location) -> Iterable[str]:
+    """Those of the section that `location` names."""
+    if not location:
+        return Configuration.model_fields
+    field = _field_at(location)
+    if field is None and location[0] == "modalities":
+        field = Configuration.model_fields["modalities"]
+    section = _section_in(field.annotation) if field is not None else None
+    return section.model_fields if section is not None else ()
 
 
 def _allowed(location: Location) -> str:
     if not location:
         return "key: value lines"
-    model = _model_at(location)
-    if model is None:
-        return "a section of key: value lines"
-    depth = 2 if model is Modality else 0 if model is Configuration else 1
-    return model.model_fields[str(location[depth])].description or ""
+    field = _field_at(location)
+    return (field.description if field else None) or "a section of key: value lines"
+
+
+def _is_secret(location: Location) -> bool:
+    field = _field_at(location)
+    return field is not None and SecretStr in (field.annotation, *get_args(field.annotation))
 
 
 def _unknown_key(location: Location) -> str:
-    model = _model_at(location)
-    known = sorted(model.model_fields) if model else []
+    known = sorted(_keys_at(location[:-1]))
     near = difflib.get_close_matches(str(location[-1]), known, n=1)
     allowed = f"perhaps {near[0]}" if near else f"allowed: {', '.join(known)}"
     return f"unknown key; {allowed}"

@@ -4,203 +4,115 @@ A field's description says what is allowed: load.py quotes it where a value is n
 """
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    model_validator,
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from pacsnode.config.values import (
+    LONGEST,
+    MOST_WORKERS,
+    SERVICES,
+    AETitle,
+    Bytes,
+    CharacterSet,
+    File,
+    Folder,
+    Host,
+    MaxPDU,
+    Names,
+    Networks,
+    OptionalFile,
+    Seconds,
+    Secret,
+    Services,
+    TransferSyntaxes,
+    Workers,
+    only_null,
+    same_association,
+    section,
+    upper,
 )
-
-SERVICES = frozenset({"echo", "store", "find", "move", "get", "commit"})
-
-# poll() counts milliseconds in 32 bits.
-LONGEST = 1_000_000
-
-LATER = "comes in a later version"
-
-MOST_WORKERS = 64
-
-_MULTIPLES = {
-    "": 1,
-    "B": 1,
-    **{f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", 1)},
-    **{f"{prefix}IB": 1024**power for power, prefix in enumerate("KMGT", 1)},
-}
-
-
-def _ae_title(value: str) -> str:
-    """Rules of VR AE (PS3.5 6.2): default repertoire less backslash and control characters."""
-    title = value.strip(" ")
-    if not title:
-        raise ValueError(f"{value!r} is empty or nothing but spaces")
-    if len(title) > 16:
-        raise ValueError(f"{value!r} has {len(title)} characters")
-    if any(not " " <= character <= "~" or character == "\\" for character in title):
-        raise ValueError(f"{value!r} has a character that AE titles may not have")
-    return title
-
-
-def _host(value: str) -> str:
-    host = value.removeprefix("[").removesuffix("]") if value.startswith("[") else value
-    if not host or any(character.isspace() or not character.isprintable() for character in host):
-        raise ValueError(f"{value!r} is no host")
-    return host
-
-
-def _seconds(value: float) -> float:
-    if not 0 < value <= LONGEST:
-        raise ValueError(f"{value} is no time to wait")
-    return value
-
-
-def _bytes(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
-    if match is None or match[2].upper() not in _MULTIPLES:
-        raise ValueError(f"{value!r} is no number of bytes")
-    return int(float(match[1]) * _MULTIPLES[match[2].upper()])
-
-
-def _services(value: object) -> object:
-    if value == "all":
-        return SERVICES
-    if not isinstance(value, list | tuple | set | frozenset):
-        raise ValueError(f"{value!r} is no list")  # noqa: TRY004 pydantic reports ValueErrors only
-    for service in value:
-        if not isinstance(service, str) or service not in SERVICES:
-            raise ValueError(f"{service!r} is no service")
-    return frozenset(value)
-
-
-def _character_set(value: str) -> str:
-    from pydicom.charset import python_encoding
-
-    for term in value.split("\\"):
-        if term.strip() not in python_encoding or not value.strip():
-            raise ValueError(f"{term!r} is no defined term of Specific Character Set")
-    return value
-
-
-def _transfer_syntaxes(value: object) -> object:
-    if value is None:
-        return None
-    if not isinstance(value, list | tuple) or not value:
-        raise ValueError(f"{value!r} is no list of transfer syntaxes")
-    return tuple(dict.fromkeys(_transfer_syntax(entry) for entry in value))
-
-
-def _transfer_syntax(value: object) -> str:
-    from pydicom.uid import AllTransferSyntaxes
-
-    for uid in AllTransferSyntaxes:
-        if value in (str(uid), uid.keyword):
-            if uid.is_compressed and not uid.is_deflated:
-                raise ValueError(f"{value!r} would need compressing, which {LATER}")
-            return str(uid)
-    raise ValueError(f"{value!r} is no transfer syntax")
-
-
-def _upper(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
-
-
-def _same_association(value: object) -> object:
-    return "same" if value == "same association" else value
-
-
-def _workers(value: object) -> object:
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    if value != "auto" and not (is_number and value in range(1, MOST_WORKERS + 1)):
-        raise ValueError(f"{value!r} is no number of processes")
-    return value
-
-
-def _without_tls(value: object) -> object:
-    if value not in (None, False):
-        raise ValueError(f"TLS {LATER}")
-    return value
-
-
-def _plain_port(value: object) -> object:
-    if value is None:
-        raise ValueError(f"null, TLS only, {LATER}")
-    return value
-
-
-def _max_pdu(value: int) -> int:
-    if value and not 4096 <= value <= 16 * 1024**2:
-        raise ValueError(f"{value} bytes is out of bounds")
-    return value
-
-
-def _only_null(what: str) -> Any:
-    def check(value: object) -> object:
-        # The value is not quoted: it may hold a password.
-        if isinstance(value, str) and value.startswith(what):
-            raise ValueError(f"{what} {LATER}")
-        if value is not None:
-            raise ValueError("a URL that is not known here")
-        return value
-
-    return check
-
-
-def _section(value: object) -> object:
-    """A section with every line of it commented out is one of defaults."""
-    return {} if value is None else value
-
-
-def _folder(value: object, info: ValidationInfo) -> object:
-    """Relative to the configuration file's folder, which load.py hands over as context."""
-    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
-        raise ValueError(f"{value!r} is no folder")
-    base = (info.context or {}).get("folder") or Path.cwd()
-    try:
-        return Path(base, Path(value).expanduser()).absolute()
-    except RuntimeError as error:
-        raise ValueError(f"{value!r} is no folder: {error}") from error
-
-
-AETitle = Annotated[str, AfterValidator(_ae_title)]
-Host = Annotated[str, AfterValidator(_host)]
-Seconds = Annotated[float, AfterValidator(_seconds)]
-Services = Annotated[frozenset[str], BeforeValidator(_services)]
 
 AE_TITLE = "1 to 16 ASCII characters, no backslash, no control character, not only spaces"
 HOST = "an IP address or a host name"
+PORT = "a port from 1 to 65535"
 SECONDS = f"a number of seconds above 0, {LONGEST} at most"
 SERVICE_LIST = "a list of echo, store, find, move, get, commit; or all"
 FLAG = "true or false"
+PEM = "a PEM file, relative to this one's folder or absolute"
+SECRET = "text, best as !env NAME or !file PATH; or null"  # noqa: S105
+COUNT = "a number from 1 on; or null for no limit of its own"
 
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
 
+class ServerTLS(Section):
+    """TLS of connections that come in; PEM files."""
+
+    port: int = Field(2762, ge=0, le=65535, description=f"{PORT}, or 0 for a free one")
+    certificate: File = Field(description=f"{PEM}: the node's certificate and those above it")
+    key: OptionalFile = Field(None, description=f"{PEM}; null: it is in certificate's file")
+    key_password: Secret = Field(None, description=SECRET)
+    client_ca: OptionalFile = Field(
+        None, description=f"{PEM}: the authorities whose clients are taken; or null"
+    )
+    require_client_certificate: bool = Field(True, description=FLAG)
+
+    @model_validator(mode="after")
+    def _whose_clients(self) -> Self:
+        if self.require_client_certificate and self.client_ca is None:
+            raise ValueError(
+                "client_ca is missing, which says whose certificates are taken where "
+                "require_client_certificate is true (its default)"
+            )
+        return self
+
+
+class ClientTLS(Section):
+    """TLS of connections that the node opens; PEM files. Without `ca` the system's authorities."""
+
+    ca: OptionalFile = Field(None, description=f"{PEM}: the authorities; or null: the system's")
+    certificate: OptionalFile = Field(
+        None, description=f"{PEM}; or null: the node's own, listen.tls.certificate"
+    )
+    key: OptionalFile = Field(None, description=f"{PEM}; null: it is in certificate's file")
+    key_password: Secret = Field(None, description=SECRET)
+    verify_host: bool = Field(True, description=FLAG)
+
+
+def _client_tls(value: object) -> object:
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+CLIENT_TLS = "false, true, or a section of ca, certificate, key, key_password, verify_host"
+OptionalClientTLS = Annotated[ClientTLS | None, BeforeValidator(_client_tls)]
+
+
 class Listen(Section):
-    """Where the node listens, and how much it takes on."""
+    """Where the node listens, and how much it takes on. A `port` of None is TLS only."""
 
     host: Host = Field("127.0.0.1", description=HOST)
-    port: Annotated[int, BeforeValidator(_plain_port)] = Field(
-        11112, ge=0, le=65535, description="a port from 1 to 65535, or 0 for a free one"
+    port: int | None = Field(
+        11112, ge=0, le=65535, description=f"{PORT}, or 0 for a free one; null is TLS only"
     )
     max_associations: int = Field(100, ge=1, description="a number from 1 on")
-    max_pdu: Annotated[int, AfterValidator(_max_pdu)] = Field(
+    max_pdu: MaxPDU = Field(
         131072, description="bytes: 4096 to 16777216 (16 MiB), or 0 for no limit announced"
     )
-    workers: Annotated[Literal["auto"] | int, BeforeValidator(_workers)] = Field(
-        "auto", description=f"auto, or processes from 1 to {MOST_WORKERS}"
+    workers: Workers = Field("auto", description=f"auto, or processes from 1 to {MOST_WORKERS}")
+    tls: ServerTLS | None = Field(
+        None, description="null, or a section of port, certificate, key, client_ca and more"
     )
-    tls: Annotated[None, BeforeValidator(_without_tls)] = Field(None, description="null")
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if self.port is None and self.tls is None:
+            raise ValueError("port is null, which is TLS only, and tls is null")
+        return self
 
     @property
     def processes(self) -> int:
@@ -221,7 +133,7 @@ class Timeouts(Section):
 class IndexSettings(Section):
     """Which database holds the index; None is SQLite in data_dir."""
 
-    url: Annotated[None, BeforeValidator(_only_null("postgresql"))] = Field(
+    url: Annotated[None, BeforeValidator(only_null("postgresql"))] = Field(
         None, description="null, SQLite in data_dir"
     )
 
@@ -229,11 +141,11 @@ class IndexSettings(Section):
 class StorageSettings(Section):
     """How instances are kept. `min_free` is in bytes; a `url` of None is files in data_dir."""
 
-    url: Annotated[None, BeforeValidator(_only_null("s3"))] = Field(
+    url: Annotated[None, BeforeValidator(only_null("s3"))] = Field(
         None, description="null, files in data_dir/instances"
     )
     fsync: bool = Field(True, description=FLAG)
-    min_free: Annotated[int, BeforeValidator(_bytes)] = Field(
+    min_free: Bytes = Field(
         1024**3, ge=0, description="bytes, also with a unit: 500MB, 1GiB, 1.5TiB"
     )
     on_duplicate: Literal["keep", "replace", "reject"] = Field(
@@ -242,9 +154,18 @@ class StorageSettings(Section):
 
 
 class Access(Section):
-    """Who may do what, beyond what each modality is allowed."""
+    """Who may do what, beyond what each modality is allowed. `networks` of None is all."""
 
     unknown_callers: Services = Field(frozenset({"echo"}), description=SERVICE_LIST)
+    max_unknown_associations: int | None = Field(
+        None,
+        ge=1,
+        description="a number from 1 on; or null: nine tenths of listen.max_associations where "
+        "modalities are known",
+    )
+    networks: Networks = Field(
+        None, description="a list of networks, such as 10.0.0.0/8 and fd00::/8; or null for all"
+    )
     check_called_ae_title: bool = Field(False, description=FLAG)
     check_host: bool = Field(False, description=FLAG)
 
@@ -254,35 +175,61 @@ class Modality(Section):
 
     ae_title: AETitle = Field(description=f"{AE_TITLE}; default: the modality's name")
     host: Host = Field(description=HOST)
-    port: int = Field(104, ge=1, le=65535, description="a port from 1 to 65535")
+    port: int = Field(104, ge=1, le=65535, description=PORT)
     allow: Services = Field(SERVICES, description=SERVICE_LIST)
-    tls: Annotated[Literal[False], BeforeValidator(_without_tls)] = Field(
-        False, description="false"
+    move_destinations: Names = Field(
+        None, description="a list of names of modalities; or null for all"
     )
+    certificate_subject: str | None = Field(
+        None, min_length=1, description="a subject such as CN=ct1,O=Hospital; or null"
+    )
+    tls: OptionalClientTLS = Field(None, description=CLIENT_TLS)
     calling_ae_title: AETitle | None = Field(None, description=f"{AE_TITLE}; or null")
-    character_set: Annotated[str, AfterValidator(_character_set)] | None = Field(
+    character_set: CharacterSet | None = Field(
         None, description="a defined term of PS3.3 C.12.1.1.2, such as ISO_IR 100; or null"
     )
-    transfer_syntaxes: Annotated[tuple[str, ...] | None, BeforeValidator(_transfer_syntaxes)] = (
-        Field(
-            None,
-            description="null, or a list of UIDs or keywords of transfer syntaxes that are not "
-            "compressed, such as ExplicitVRLittleEndian",
-        )
+    transfer_syntaxes: TransferSyntaxes = Field(
+        None,
+        description="null, or a list of UIDs or keywords of transfer syntaxes that are not "
+        "compressed, such as ExplicitVRLittleEndian",
     )
     associations: int = Field(1, ge=1, le=32, description="a number from 1 to 32")
-    max_associations: int | None = Field(
-        None, ge=1, description="a number from 1 on; or null for no limit of its own"
-    )
-    commit_report: Annotated[Literal["new", "same"], BeforeValidator(_same_association)] = Field(
+    max_associations: int | None = Field(None, ge=1, description=COUNT)
+    commit_report: Annotated[Literal["new", "same"], BeforeValidator(same_association)] = Field(
         "new", description="new or same association"
     )
+
+
+class Syslog(Section):
+    """Where audit messages go: RFC 5424 over UDP (RFC 5426) or TLS (RFC 5425)."""
+
+    host: Host = Field(description=HOST)
+    port: int | None = Field(
+        None, ge=1, le=65535, description=f"{PORT}; or null: 514 for udp, 6514 for tls"
+    )
+    transport: Literal["udp", "tls"] = Field("udp", description="udp or tls")
+    tls: OptionalClientTLS = Field(ClientTLS.model_validate({}), description=CLIENT_TLS)
+
+
+class Audit(Section):
+    """The audit trail (PS3.15 A.5): to a file as JSON lines, to a syslog server, to both, to
+    neither. `queue` is how many messages wait for a syslog server that is away."""
+
+    file: OptionalFile = Field(None, description="a file, or null")
+    syslog: Syslog | None = Field(None, description="null, or a section of host, port, transport")
+    queue: int = Field(10_000, ge=1, description="a number from 1 on")
+
+
+class Commit(Section):
+    """Storage commitment: how long a report is tried to be delivered."""
+
+    retry_hours: float = Field(72.0, ge=0, description="a number of hours, 0 for one attempt")
 
 
 class Log(Section):
     """What goes to standard error, and in which form."""
 
-    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
+    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(upper)] = Field(
         "INFO", description="DEBUG, INFO, WARNING or ERROR"
     )
     format: Literal["text", "json"] = Field("text", description="text or json")
@@ -296,18 +243,20 @@ class Configuration(Section):
     """The whole file."""
 
     ae_title: AETitle = Field("PACSNODE", description=AE_TITLE)
-    listen: Annotated[Listen, BeforeValidator(_section)] = _section_of(Listen)
-    timeouts: Annotated[Timeouts, BeforeValidator(_section)] = _section_of(Timeouts)
-    data_dir: Annotated[Path, BeforeValidator(_folder)] = Field(
+    listen: Annotated[Listen, BeforeValidator(section)] = _section_of(Listen)
+    timeouts: Annotated[Timeouts, BeforeValidator(section)] = _section_of(Timeouts)
+    data_dir: Folder = Field(
         Path("pacsnode-data"), description="a folder, relative to this file's or absolute"
     )
-    index: Annotated[IndexSettings, BeforeValidator(_section)] = _section_of(IndexSettings)
-    storage: Annotated[StorageSettings, BeforeValidator(_section)] = _section_of(StorageSettings)
-    access: Annotated[Access, BeforeValidator(_section)] = _section_of(Access)
-    modalities: Annotated[Mapping[str, Modality], BeforeValidator(_section)] = Field(
+    index: Annotated[IndexSettings, BeforeValidator(section)] = _section_of(IndexSettings)
+    storage: Annotated[StorageSettings, BeforeValidator(section)] = _section_of(StorageSettings)
+    access: Annotated[Access, BeforeValidator(section)] = _section_of(Access)
+    modalities: Annotated[Mapping[str, Modality], BeforeValidator(section)] = Field(
         default_factory=dict, description="names, each with a section of key: value lines"
     )
-    log: Annotated[Log, BeforeValidator(_section)] = _section_of(Log)
+    audit: Annotated[Audit, BeforeValidator(section)] = _section_of(Audit)
+    commit: Annotated[Commit, BeforeValidator(section)] = _section_of(Commit)
+    log: Annotated[Log, BeforeValidator(section)] = _section_of(Log)
 
     @model_validator(mode="before")
     @classmethod
@@ -320,3 +269,14 @@ class Configuration(Section):
             for name, modality in values["modalities"].items()
         }
         return {**values, "modalities": named}
+
+    @model_validator(mode="after")
+    def _destinations_are_known(self) -> Self:
+        for name, modality in self.modalities.items():
+            for destination in modality.move_destinations or ():
+                if destination not in self.modalities:
+                    raise ValueError(
+                        f"modalities.{name}.move_destinations: {destination!r} is no name of "
+                        "modalities"
+                    )
+        return self

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple, Protocol
 
+from pacsnode.config.model import ClientTLS
+
 
 class Context(NamedTuple):
     """An accepted presentation context. The roles are those of the node itself."""
@@ -32,7 +34,7 @@ class ProposedContext:
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Where another application entity is, and how the node names itself to it. `associations` is
-    how many are opened at once to send to it."""
+    how many are opened at once to send to it; a `tls` of None is plain TCP."""
 
     name: str
     ae_title: str
@@ -42,6 +44,7 @@ class Peer:
     character_set: str | None = None
     transfer_syntaxes: tuple[str, ...] | None = None
     associations: int = 1
+    tls: ClientTLS | None = None
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -50,12 +53,16 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `host` is an IP address without IPv4-mapped prefix; `association` its number."""
+    """Who asks. `host` is an IP address without IPv4-mapped prefix; `association` its number;
+    `certificate_subject` that of the certificate it showed, as (type, value) in the short names of
+    RFC 4514 (("CN", "ct1"), …), None where it showed none; `is_tls`: over TLS."""
 
     ae_title: str
     called_ae_title: str
     host: str
     association: int
+    is_tls: bool = False
+    certificate_subject: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,28 @@ class GetRequest(IdentifierRequest):
     """C-GET (PS3.7 9.1.3); its sub-operations go out on the caller's own `channel`."""
 
     channel: "Channel" = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionRequest(Request):
+    """N-ACTION (PS3.7 10.1.4): of Storage Commitment. What has to be reported may go out on
+    `channel`, the caller's own, after the answer."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    action_type: int | None
+    information: bytes
+    channel: "Channel" = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventReportRequest(Request):
+    """N-EVENT-REPORT (PS3.7 10.1.1): a peer's report on what the node asked it to commit to."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    event_type: int | None
+    information: bytes
 
 
 @dataclass(frozen=True, slots=True)

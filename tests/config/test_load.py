@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from pacsnode.config import load as module
 from pacsnode.config.load import find_file, load
-from pacsnode.config.model import AE_TITLE, SERVICES, Configuration
+from pacsnode.config.model import AE_TITLE, Configuration
+from pacsnode.config.values import SERVICES
 from pacsnode.errors import ConfigurationError
 
-PORT = "a port from 1 to 65535, or 0 for a free one"
+PORT = "a port from 1 to 65535, or 0 for a free one; null is TLS only"
 
 
 @pytest.fixture
@@ -169,11 +170,8 @@ def test_impossible_values_are_named_with_what_is_allowed(file: Path, text: str,
 @pytest.mark.parametrize(
     "text",
     [
-        "listen: {tls: {port: 2762}}",
-        "listen: {port: null}",
         "index: {url: 'postgresql://user:secret@host/database'}",
         "storage: {url: 's3://bucket/prefix'}",
-        "modalities: {A: {host: x, tls: true}}",
         "modalities: {A: {host: x, transfer_syntaxes: [JPEG2000Lossless]}}",
     ],
 )
@@ -185,6 +183,88 @@ def test_what_later_versions_bring_is_refused_in_one_line(file: Path, text: str)
 
 def test_a_url_that_may_hold_a_password_is_never_shown(file: Path) -> None:
     assert "secret" not in fault(file, "index: {url: 'mysql://user:secret@host/database'}")
+
+
+def test_a_secret_comes_from_a_variable_or_a_file(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY_PASSWORD", "from the variable")
+    (tmp_path / "password").write_text("from the file\n", "utf-8")
+    text = "modalities: {A: {host: x, tls: {key_password: %s}}}"
+    for source, secret in (
+        ("!env KEY_PASSWORD", "from the variable"),
+        ("!file password", "from the file"),
+        (f"!file {tmp_path / 'password'}", "from the file"),
+    ):
+        tls = loaded(file, text % source).modalities["A"].tls
+        assert tls is not None
+        assert tls.key_password is not None
+        assert tls.key_password.get_secret_value() == secret
+        assert secret not in repr(tls)
+
+
+def test_what_cannot_be_had_elsewhere_is_told_beside_the_other_faults(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+    text = (
+        "ae_title: !env NOWHERE\nindex:\n  url: !file missing\n"
+        "listen:\n  port: !env [A, B]\nlog: {level: LOUD}"
+    )
+    assert [line.partition("; ")[0] for line in faults(file, text)] == [
+        "1: ae_title: !env NOWHERE: the variable is not set",
+        "3: index.url: !file missing: No such file or directory",
+        "5: listen.port: !env is to be followed by one name",
+        "6: log.level: 'LOUD' is not possible here",
+    ]
+
+
+def test_a_secret_that_is_no_text_is_not_shown(file: Path) -> None:
+    line = fault(file, "modalities: {A: {host: x, tls: {key_password: 271828}}}")
+    assert line.startswith("1: modalities.A.tls.key_password: a value that is no text")
+    assert "271828" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("listen: {port: null}", "listen: port is null, which is TLS only, and tls is null"),
+        ("listen: {tls: {port: 2762}}", "listen.tls.certificate: missing; allowed: a PEM file"),
+        ("listen: {tls: {certificate: a}}", "listen.tls: client_ca is missing, which says whose"),
+        ("listen: {tls: {certificat: a}}", "listen.tls.certificat: unknown key; perhaps certif"),
+        ("modalities: {A: {host: x, tls: 1}}", "modalities.A.tls: 1 is not possible here; allow"),
+        ("modalities: {A: {host: x, tls: {cer: a}}}", "modalities.A.tls.cer: unknown key; "),
+        ("modalities: {A: {host: x, move_destinations: [B]}}", "A.move_destinations: 'B' is no n"),
+        ("access: {networks: [10.0.0.1/8]}", "access.networks: '10.0.0.1/8' is no network: "),
+        ("access: {networks: [10]}", "access.networks: 10 is no network; allowed: a list of netw"),
+        ("audit: {syslog: {port: 514}}", "audit.syslog.host: missing; allowed: an IP address"),
+        ("audit: {syslog: {host: x, transport: tcp}}", "audit.syslog.transport: 'tcp' is not"),
+        ("commit: {retry_hours: -1}", "commit.retry_hours: -1 is not possible here"),
+    ],
+)
+def test_faults_of_sections_within_sections_are_told_by_their_key(
+    file: Path, text: str, wrong: str
+) -> None:
+    assert any(wrong in line for line in faults(file, text))
+
+
+def test_tls_is_configured_with_files_beside_the_configuration(file: Path, tmp_path: Path) -> None:
+    text = (
+        "listen: {port: null, tls: {certificate: node.pem, client_ca: /etc/ca.pem}}\n"
+        "modalities: {A: {host: x, tls: true}, B: {host: x, tls: {ca: ca.pem}}, C: {host: x}}\n"
+    )
+    configuration = loaded(file, text)
+    assert configuration.listen.tls is not None
+    assert configuration.listen.tls.port == 2762
+    assert configuration.listen.tls.certificate == tmp_path / "node.pem"
+    assert configuration.listen.tls.client_ca == Path("/etc/ca.pem")
+    given = {name: modality.tls for name, modality in configuration.modalities.items()}
+    assert given["A"] is not None
+    assert given["A"].ca is None
+    assert given["A"].verify_host
+    assert given["B"] is not None
+    assert given["B"].ca == tmp_path / "ca.pem"
+    assert given["C"] is None
 
 
 def test_what_is_harmless_already_is_taken(file: Path) -> None:
