@@ -16,6 +16,7 @@ from pacsnode.config.values import (
     SERVICES,
     AETitle,
     Bytes,
+    CertificateSubject,
     CharacterSet,
     File,
     Folder,
@@ -180,8 +181,8 @@ class Modality(Section):
     move_destinations: Names = Field(
         None, description="a list of names of modalities; or null for all"
     )
-    certificate_subject: str | None = Field(
-        None, min_length=1, description="a subject such as CN=ct1,O=Hospital; or null"
+    certificate_subject: CertificateSubject = Field(
+        None, description="a subject such as CN=ct1,O=Hospital; or null"
     )
     tls: OptionalClientTLS = Field(None, description=CLIENT_TLS)
     calling_ae_title: AETitle | None = Field(None, description=f"{AE_TITLE}; or null")

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationInfo
 
+from pacsnode.config.subject import Subject, parse_subject
+
 SERVICES = frozenset({"echo", "store", "find", "move", "get", "commit"})
 
 # poll() counts milliseconds in 32 bits.
@@ -99,10 +101,26 @@ def _networks(value: object) -> object:
 def _network(value: object) -> Network:
     try:
         if isinstance(value, str):  # a number would be taken for an address
-            return ipaddress.ip_network(value)
+            return _plain(ipaddress.ip_network(value))
     except ValueError as error:
         raise ValueError(f"{value!r} is no network: {error}") from error
     raise ValueError(f"{value!r} is no network")
+
+
+def _plain(network: Network) -> Network:
+    """An IPv4 network without the prefix that maps it into IPv6: callers have none either."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < 96:
+        return network
+    return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
+
+
+def _certificate_subject(value: object) -> object:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")  # noqa: TRY004 pydantic reports ValueErrors only
+    return parse_subject(value)
 
 
 def _character_set(value: str) -> str:
@@ -196,6 +214,7 @@ Seconds = Annotated[float, AfterValidator(_seconds)]
 Bytes = Annotated[int, BeforeValidator(to_bytes)]
 Services = Annotated[frozenset[str], BeforeValidator(_services)]
 Names = Annotated[tuple[str, ...] | None, BeforeValidator(_names)]
+CertificateSubject = Annotated[Subject | None, BeforeValidator(_certificate_subject)]
 Networks = Annotated[tuple[Network, ...] | None, BeforeValidator(_networks)]
 CharacterSet = Annotated[str, AfterValidator(_character_set)]
 TransferSyntaxes = Annotated[tuple[str, ...] | None, BeforeValidator(_transfer_syntaxes)]

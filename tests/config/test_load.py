@@ -235,6 +235,10 @@ def test_a_secret_that_is_no_text_is_not_shown(file: Path) -> None:
         ("modalities: {A: {host: x, tls: 1}}", "modalities.A.tls: 1 is not possible here; allow"),
         ("modalities: {A: {host: x, tls: {cer: a}}}", "modalities.A.tls.cer: unknown key; "),
         ("modalities: {A: {host: x, move_destinations: [B]}}", "A.move_destinations: 'B' is no n"),
+        (
+            "modalities: {A: {host: x, certificate_subject: ct1}}",
+            "A.certificate_subject: 'ct1' is n",
+        ),
         ("access: {networks: [10.0.0.1/8]}", "access.networks: '10.0.0.1/8' is no network: "),
         ("access: {networks: [10]}", "access.networks: 10 is no network; allowed: a list of netw"),
         ("audit: {syslog: {port: 514}}", "audit.syslog.host: missing; allowed: an IP address"),
