@@ -30,6 +30,9 @@ Json = dict[str, Any]
 
 _MAX_DEPTH = 16
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
+# As PS3.5 6.2 has IS and DS; Python would also take 1_000 and digits of other scripts.
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[Ee][+-]?\d+)?", re.ASCII)
+_LONGEST_NUMBER = 64  # characters: four times what is allowed
 _NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _NOT_OF_THE_MODEL = frozenset({0x00080005})  # JSON is UTF-8
 
@@ -83,13 +86,13 @@ def _one_to_json(vr: str, value: Value, numbers_as_text: bool) -> Any:
 
 def _number(text: str) -> int | float | str:
     """A number in text, or the text where it is none, or none that JSON has."""
-    for kind in (int, float):
-        try:
-            number = kind(text)
-        except ValueError:
-            continue
-        return number if math.isfinite(number) else text
-    return text
+    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+    return number if math.isfinite(number) else text
 
 
 def dataset_to_json(dataset: Dataset) -> Json:

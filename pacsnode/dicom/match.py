@@ -220,8 +220,10 @@ def normal_number(text: str) -> str:
     if found := _INTEGER.fullmatch(text):
         sign = "-" if found[1] == "-" and found[2] != "0" else ""
         return sign + found[2]
+    if "_" in text:  # a sign of Python's
+        return text
     try:
-        return repr(float(text)).removesuffix(".0")
+        return repr(float(text) + 0.0).removesuffix(".0")  # -0.0 + 0.0 is 0.0
     except ValueError:
         return text
 

@@ -1,6 +1,7 @@
 """Text of datasets as the node keeps and compares it: Unicode in NFC, trimmed, folded for names."""
 
 import unicodedata
+from typing import Literal
 
 from pacsnode.dicom.character_set import SINGLE_VALUE_VRS, CharacterSet
 
@@ -19,13 +20,34 @@ _ACCENT_CLASSES = frozenset({*range(10, 36), 202, *range(214, 241)})
 _BREVE = "\u0306"
 _LETTERS_WITH_BREVE = frozenset("иу")
 
+# To bring combining characters into order takes time with the square of how many follow one
+# another. No language has 30 (Unicode's Stream-Safe Text Format, UAX #15 13); a short text may.
+_SHORT = 256
+_MOST_COMBINING = 30
+
 
 def trimmed(text: str) -> str:
     """Without NULs and the spaces around it, in NFC."""
     if "\0" in text:
         text = text.replace("\0", " ")
     text = text.strip(" \t\r\n")
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    return text if text.isascii() else _normalised("NFC", text)
+
+
+def _normalised(form: Literal["NFC", "NFD"], text: str) -> str:
+    """A normal form of Unicode; a long text with a letter that has accents without end stays."""
+    if len(text) > _SHORT and _has_endless_letter(text):
+        return text
+    return unicodedata.normalize(form, text)
+
+
+def _has_endless_letter(text: str) -> bool:
+    following = 0
+    for character in text:
+        following = following + 1 if unicodedata.combining(character) else 0
+        if following > _MOST_COMBINING:
+            return True
+    return False
 
 
 def decode_values(raw: bytes, vr: str, characters: CharacterSet) -> tuple[str, ...]:
@@ -59,11 +81,11 @@ def _fold_group(group: str) -> str:
 def _fold_letters(text: str) -> str:
     text = "".join(map(_decomposed, text)).casefold()
     letters: list[str] = []
-    for character in unicodedata.normalize("NFD", text.translate(_LETTERS)):
+    for character in _normalised("NFD", text.translate(_LETTERS)):
         is_part_of_letter = character == _BREVE and letters and letters[-1] in _LETTERS_WITH_BREVE
         if is_part_of_letter or unicodedata.combining(character) not in _ACCENT_CLASSES:
             letters.append(character)
-    return unicodedata.normalize("NFC", "".join(letters))
+    return _normalised("NFC", "".join(letters))
 
 
 def _decomposed(character: str) -> str:

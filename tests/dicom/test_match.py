@@ -181,6 +181,8 @@ def test_zeros_without_end_take_no_time() -> None:
     """Minutes of the whole process, if each way to share them out were tried."""
     text = "0" * 200_000 + "X"
     assert normal_number(text) == text
+    assert normal_number("-0.0") == normal_number("-1e-999") == "0"
+    assert normal_number("1_0") == "1_0"
     assert normal_number("0" * 200_000) == "0"
 
 
