@@ -30,6 +30,7 @@ Used and overridden (pynetdicom 3.0):
 import logging
 from typing import Any
 
+import pydicom.config
 from pynetdicom import _config
 
 
@@ -46,6 +47,8 @@ def configure() -> None:
     _config.LOG_RESPONSE_IDENTIFIERS = False
     _config.VALIDATORS["UI"] = _take_anything
     _config.VALIDATORS["AE"] = _take_anything
+    # pydicom would warn of each UID that is none, and remember each warning for ever.
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     logger = logging.getLogger("pynetdicom")
     logger.handlers[:] = [logging.NullHandler()]
     logger.propagate = False

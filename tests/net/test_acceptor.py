@@ -127,7 +127,7 @@ def test_a_request_with_oddities_is_taken_for_what_is_sound_in_it(
 
 def test_as_many_contexts_as_there_can_be_are_answered_one_by_one(serve: Serve, dial: Dial) -> None:
     numbers = range(1, 256, 2)
-    classes = (VERIFICATION, CT, "1.2.840.10008.1.20.1")  # the last is no service of the node
+    classes = (VERIFICATION, CT, "1.2.840.10008.3.1.2.3.3")  # the last is no service of the node
     unknown = "1.2.840.10008.9.9"
     peer = dial(serve())
     answer = peer.associate(
@@ -175,7 +175,12 @@ def test_a_rejection_goes_out_as_the_handler_says(
 
 @pytest.mark.parametrize(
     ("options", "expected"),
-    [({"application_context": "1.2.3"}, b"\0\x01\x01\x02"), ({"version": 2}, b"\0\x01\x02\x02")],
+    [
+        ({"application_context": "1.2.3"}, b"\0\x01\x01\x02"),
+        # pydicom's complaint, a warning, would be remembered for each UID that is none.
+        ({"application_context": "1..2\x1b[2J"}, b"\0\x01\x01\x02"),
+        ({"version": 2}, b"\0\x01\x02\x02"),
+    ],
 )
 def test_what_is_no_dicom_association_is_rejected(
     serve: Serve, dial: Dial, options: dict[str, object], expected: bytes
