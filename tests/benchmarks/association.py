@@ -113,6 +113,12 @@ class Association:
         self._socket.sendall(wire.ABORT)
         self._close()
 
+    def echo(self) -> None:
+        self._send(self._contexts[wire.VERIFICATION], wire.echo_request(self._next_id()))
+        status = wire.status_of(self._receive())
+        if status != wire.SUCCESS:
+            raise Fault(f"C-ECHO: status {status:04X}")
+
     def store(self, instance: Instance) -> None:
         """Send one instance, as many blocks as it has, and wait for its answer."""
         context_id = self._contexts[instance.sop_class_uid]

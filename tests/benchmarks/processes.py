@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.benchmarks.errors import Fault
 
@@ -188,6 +189,11 @@ def _stat(pid: int) -> list[str]:
     return text.rpartition(") ")[2].split()
 
 
+def is_zombie(pid: int) -> bool:
+    """Whether it has ended, and nobody has asked how."""
+    return _stat(pid)[:1] in ([], ["Z"])
+
+
 def pss_of_tree(pid: int) -> int:
     """Bytes: each page divided by those who share it."""
     return sum(_kilobytes(each, "smaps_rollup", "Pss:") for each in tree(pid)) * 1024
@@ -205,6 +211,33 @@ def _kilobytes(pid: int, file: str, name: str) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
+
+
+class Held(NamedTuple):
+    """What a tree of processes holds. `pss` is in bytes."""
+
+    processes: int
+    pss: int
+    threads: int
+    descriptors: int
+
+
+def held_by_tree(pid: int) -> Held:
+    """Of `pid` and all below it, at this moment."""
+    pids = tree(pid)
+    return Held(
+        len(pids),
+        sum(_kilobytes(each, "smaps_rollup", "Pss:") for each in pids) * 1024,
+        sum(_entries(each, "task") for each in pids),
+        sum(_entries(each, "fd") for each in pids),
+    )
+
+
+def _entries(pid: int, folder: str) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/{folder}"))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 @dataclass

@@ -15,6 +15,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import UID
 
 from tests.net.raw import (
+    ABORT,
     AC,
     P_DATA,
     RELEASE_RP,
@@ -91,6 +92,10 @@ class Rejected(Exception):
         return self.args[0], self.args[1], self.args[2]
 
 
+class Ended(AssertionError):
+    """The node ended the connection, perhaps by an A-ABORT, where it had something to say."""
+
+
 def encoded(ds: Dataset, transfer_syntax: str = EXPLICIT) -> bytes:
     buffer = DicomBytesIO()
     buffer.is_implicit_VR = transfer_syntax == IMPLICIT
@@ -145,9 +150,13 @@ class Association:
         self.accepted: dict[int, tuple[str, str]] = {}
         self.stored: list[tuple[str, str, bytes]] = []  # UID, transfer syntax, dataset
         self.store_status = 0
-        self._associate(
-            [(2 * n + 1, *context) for n, context in enumerate(contexts)], as_scp, options
-        )
+        try:
+            self._associate(
+                [(2 * n + 1, *context) for n, context in enumerate(contexts)], as_scp, options
+            )
+        except BaseException:
+            self._peer.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +167,8 @@ class Association:
     def release(self) -> None:
         self._peer.send(pdu(RELEASE_RQ))
         answer = self._peer.receive()
-        assert answer is not None
+        if answer is None or answer[0] == ABORT:
+            raise Ended("instead of a release")
         assert answer[0] == RELEASE_RP
 
     def close(self) -> None:
@@ -173,9 +183,9 @@ class Association:
         )
         self._peer.send(associate_rq(contexts, user_items=roles, **{"max_pdu": 0, **options}))
         answer = self._peer.receive()
-        assert answer is not None, "the connection ended before an answer"
+        if answer is None:
+            raise Ended("before it answered the request for an association")
         if answer[0] == RJ:
-            self._peer.close()
             raise Rejected(*answer[1][1:4])
         assert answer[0] == AC
         abstract = {number: uid for number, uid, _ in contexts}
@@ -198,7 +208,8 @@ class Association:
         command, dataset, context = b"", b"", 0
         while True:
             answer = self._peer.receive()
-            assert answer is not None, "the connection ended"
+            if answer is None or answer[0] == ABORT:
+                raise Ended("instead of a message")
             assert answer[0] == P_DATA, f"PDU type {answer[0]} instead of a message"
             for number, control, content in _values(answer[1]):
                 context = number
