@@ -20,6 +20,7 @@
     │   └── InstanceDamaged        a stored file is not what was received
     │       └── InstanceTruncated  it is shorter
     ├── DuplicateRefused           the instance is here already and storage.on_duplicate is reject
+    ├── NodeUnavailable            the running node does not say how it is, or none runs
     ├── IndexFailure               the index failed: I/O, corruption, locked for too long
     │   └── IndexFull              no room for the index to grow
     └── NetworkError               an association, in or out, failed at a named step
@@ -119,6 +120,10 @@ class InstanceTruncated(InstanceDamaged):
 
 class DuplicateRefused(PacsnodeError):
     """The instance is here already, and storage.on_duplicate says reject."""
+
+
+class NodeUnavailable(PacsnodeError):
+    """No node runs on the data folder, or it does not answer."""
 
 
 class IndexFailure(PacsnodeError):

@@ -9,6 +9,7 @@ from typing import Self
 from pacsnode import index as index_room
 from pacsnode import storage as storage_room
 from pacsnode.archive.behind import Behind
+from pacsnode.archive.condition import troubles
 from pacsnode.archive.delete import delete_selected
 from pacsnode.archive.fetch import fetch_stored
 from pacsnode.archive.find import Files
@@ -114,6 +115,10 @@ class Archive:
 
     def statistics(self) -> Figures:
         return statistics(self._folder, self._storage, self._index)
+
+    def troubles(self) -> list[str]:
+        """What is wrong at this moment, a line each."""
+        return list(troubles(self._storage, self._index, self._policy, self._reception))
 
     def flags(self) -> Iterator[Flag]:
         """What people should look at."""

@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -13,7 +13,14 @@ from pacsnode.archive.outcome import OnDuplicate, OnStored, Outcome
 from pacsnode.archive.place import Newcomer, Placing
 from pacsnode.dicom import part10
 from pacsnode.dicom.instance import Instance, StoredInstance, read_instance
-from pacsnode.errors import DuplicateRefused, MismatchedUID, OutOfSpace, UnreadableDataset
+from pacsnode.errors import (
+    DuplicateRefused,
+    IndexFailure,
+    MismatchedUID,
+    OutOfSpace,
+    StorageError,
+    UnreadableDataset,
+)
 from pacsnode.index import Index
 from pacsnode.storage import Arrival, Incoming, Storage
 
@@ -39,7 +46,8 @@ class Policy:
 
 
 class Reception:
-    """Takes instances in. Safe to call from many threads."""
+    """Takes instances in. Safe to call from many threads. `failure` is why disk or index did not
+    take the last one, "" where they did."""
 
     def __init__(self, storage: Storage, index: Index, policy: Policy, behind: Behind) -> None:
         self._storage = storage
@@ -47,6 +55,7 @@ class Reception:
         self._policy = policy
         self._placing = Placing(storage, index, policy.on_duplicate, policy.character_sets, behind)
         self._behind = behind
+        self.failure = ""
         self._free = 0
         self._asked_at = float("-inf")
 
@@ -54,12 +63,25 @@ class Reception:
         """Start taking an instance. Raises OutOfSpace, StorageError, IndexFailure, or
         DuplicateRefused where it is known already that it will not be wanted."""
         self._check_space()
+        with self.noticing():
+            return self._begin(arrival, default_character_set)
+
+    def _begin(self, arrival: Arrival, default_character_set: str | None) -> "Receipt":
         if self._policy.on_duplicate is OnDuplicate.REJECT and self._index.instance(
             arrival.sop_instance_uid
         ):
             raise DuplicateRefused(f"{arrival.sop_instance_uid} is here already")
         incoming = self._storage.begin(arrival)
         return Receipt(self, incoming, arrival, default_character_set)
+
+    @contextmanager
+    def noticing(self) -> Iterator[None]:
+        """Remember what disk or index fail at, until they take an instance."""
+        try:
+            yield
+        except (StorageError, IndexFailure) as error:
+            self.failure = str(error)
+            raise
 
     def _check_space(self) -> None:
         now = time.monotonic()
@@ -95,6 +117,7 @@ class Reception:
                 received_at=seal.received_at,
             )
             kind = self._placing.place(Newcomer(incoming, instance, stored))
+        self.failure = ""
         outcome = Outcome(kind, stored)
         for on_stored in self._policy.on_stored:
             on_stored(outcome)
@@ -153,13 +176,20 @@ class Receipt:
 
     def write(self, fragment: memoryview) -> None:
         """Take the next bytes of the dataset. Raises OutOfSpace or StorageError: then discard."""
-        self._incoming.write(fragment)
+        try:
+            self._incoming.write(fragment)
+        except StorageError as error:
+            self._reception.failure = str(error)
+            raise
 
     def finish(self) -> Outcome:
         """Store the complete dataset: it is durable and can be found when this returns. Raises
         UnreadableDataset, MismatchedUID, DuplicateRefused, StorageError, IndexFailure; nothing is
         left behind then."""
-        return self._reception.complete(self._incoming, self._arrival, self._default_character_set)
+        with self._reception.noticing():
+            return self._reception.complete(
+                self._incoming, self._arrival, self._default_character_set
+            )
 
     def discard(self) -> None:
         """Leave nothing behind. Never raises."""

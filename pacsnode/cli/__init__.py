@@ -33,8 +33,9 @@ COMMANDS = {
     "verify": "verify",
     "reindex": "reindex",
     "stats": "stats",
+    "status": "status",
 }
-LATER = ("commit", "status", "conformance")
+LATER = ("commit", "conformance")
 
 
 class Commands(click.Group):

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from pacsnode.dicom.message import Connect
     from pacsnode.net.doorway import Doorway
     from pacsnode.net.listener import Listener
-    from pacsnode.node.signals import Signals
     from pacsnode.scp import Settings
     from pacsnode.scp.places import Places
 
@@ -113,9 +112,9 @@ class Node:
         """Take associations from now on."""
         self._listener.start()
 
-    def wait(self, signals: "Signals", seconds: float | None) -> int | None:
-        """The next signal's number; None when `seconds` have passed without one."""
-        return signals.wait(seconds)
+    def troubles(self) -> list[str]:
+        """What is wrong with the archive now; nothing where all is well."""
+        return self._archive.troubles()
 
     def reconfigure(self, changed: Configuration) -> list[str]:
         """Take over what can be taken over, for new associations; returns the keys that changed

@@ -13,12 +13,15 @@ from pacsnode.config.load import load
 from pacsnode.config.model import Configuration
 from pacsnode.errors import ConfigurationError
 from pacsnode.node.address import address_text
-from pacsnode.node.build import Node
+from pacsnode.node.alone import Alone
 from pacsnode.node.signals import Signals
+from pacsnode.node.status import state_of
 from pacsnode.node.worker import GRACE
 from pacsnode.node.workers import Supervisor
 
 logger = logging.getLogger(__name__)
+
+LOOK = 5.0  # seconds from one look at how the node is to the next
 
 Notify = Callable[[str], None]
 
@@ -35,7 +38,7 @@ def serve(
     log.configure(configuration.log.level, configuration.log.format)
     threading.excepthook = _log_thread_fault
     processes = configuration.listen.processes
-    node = Supervisor(configuration, path) if processes > 1 else Node(configuration)
+    node = Supervisor(configuration, path) if processes > 1 else Alone(configuration)
     # Until now a signal ends the start; from here on it waits its turn.
     signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     notify = _notifier()
@@ -59,19 +62,22 @@ def serve(
 
 
 def _watch(
-    node: Node | Supervisor,
+    node: Alone | Supervisor,
     path: Path | None,
     signals: Signals,
     notify: Notify,
     watchdog: float | None,
 ) -> int:
-    """Reload and give signs of life, at half of the `watchdog` time, until a signal says stop."""
-    interval = watchdog / 2 if watchdog else None
+    """Reload and give signs of life, at half of the `watchdog` time at least, until a signal says
+    stop."""
+    interval = min(watchdog / 2, LOOK) if watchdog else LOOK
+    troubles: list[str] = []
     while True:
         number = node.wait(signals, interval)
         if number is None:
             if node.is_healthy:
                 notify("WATCHDOG=1")
+            troubles = _tell_change(troubles, node.troubles(), notify)
             continue
         if number != signal.SIGHUP:
             return number
@@ -80,7 +86,18 @@ def _watch(
         notify("READY=1")
 
 
-def reload(node: Node | Supervisor, path: Path | None) -> None:
+def _tell_change(before: list[str], troubles: list[str], notify: Notify) -> list[str]:
+    """Log what goes wrong, and that it is well again: once each; the figures in it change."""
+    if bool(troubles) != bool(before) or len(troubles) != len(before):
+        state = state_of(troubles)
+        logger.log(
+            logging.WARNING if troubles else logging.INFO, "%s", "; ".join([state, *troubles])
+        )
+        notify(f"STATUS={'; '.join([state, *troubles])}")
+    return troubles
+
+
+def reload(node: Alone | Supervisor, path: Path | None) -> None:
     """Take over the changed file for new associations; a broken one changes nothing."""
     if path is None:
         logger.warning("SIGHUP: there is no configuration file to read again")

@@ -16,6 +16,7 @@ from pacsnode.errors import ConfigurationError, PacsnodeError
 from pacsnode.net.doorway import HandedOver
 from pacsnode.node.board import Board
 from pacsnode.node.build import Node
+from pacsnode.node.notices import Notices, keep_errors
 from pacsnode.node.signals import EVERY, Signals
 from pacsnode.scp.places import Places
 
@@ -35,6 +36,7 @@ class Shared(NamedTuple):
     address: tuple[str, int]
     places: Places
     board: Board
+    notices: Notices
 
 
 def work(configuration: Configuration, shared: Shared, number: int, channel: socket.socket) -> int:
@@ -44,6 +46,7 @@ def work(configuration: Configuration, shared: Shared, number: int, channel: soc
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, EVERY)
     shared.places.adopt(number)
+    keep_errors(shared.notices.page(number))
     doorway = HandedOver(channel, shared.address, lambda: shared.board.count_end(number))
     try:
         node = Node(configuration, doorway=doorway, places=shared.places)
@@ -58,9 +61,11 @@ def work(configuration: Configuration, shared: Shared, number: int, channel: soc
 def _watch(
     node: Node, shared: Shared, number: int, channel: socket.socket, signals: Signals
 ) -> int:
-    """Reload and give signs of life until told to stop."""
+    """Reload, give signs of life and say what is wrong until told to stop."""
+    page = shared.notices.page(number)
     while True:
         shared.board.beat(number)
+        page.set_troubles(node.troubles())
         received = signals.wait(BEAT, channel.fileno())
         if received == signal.SIGHUP:
             _reload(node, shared.path)

@@ -7,23 +7,23 @@ import gc
 import itertools
 import logging
 import os
-import pickle
 import select
 import signal
 import socket
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pacsnode.archive.folder import DataFolder
 from pacsnode.config.model import Configuration
-from pacsnode.errors import ConfigurationError, PacsnodeError
+from pacsnode.errors import ConfigurationError
 from pacsnode.net.doorway import ListeningSocket, hand_over
 from pacsnode.node.board import Board
 from pacsnode.node.build import build_archive, changed_keys, preload, reloaded
+from pacsnode.node.forking import ending, in_child, run
+from pacsnode.node.notices import Notices, keep_errors
 from pacsnode.node.signals import Signals, held_back
+from pacsnode.node.status import State, Status, describe, open_status_socket, state_of
 from pacsnode.node.worker import BEAT, READY, RELOADED, Shared, work
 from pacsnode.scp.places import Places
 
@@ -63,7 +63,7 @@ class Supervisor:
         self._folder = DataFolder(configuration.data_dir)
         self._folder.use(serving=True)
         try:
-            _in_child(lambda: build_archive(configuration).close())
+            in_child(lambda: build_archive(configuration).close())
             self._doorway = ListeningSocket(configuration.listen)
         except BaseException:
             self._folder.release()
@@ -74,7 +74,11 @@ class Supervisor:
             self._doorway.address,
             Places(configuration.listen.max_associations),
             Board(count),
+            Notices(1 + count),
         )
+        keep_errors(self._shared.notices.page(0))
+        self._status_socket = open_status_socket(configuration.data_dir)
+        self._started_at = time.time()
         self._due = dict.fromkeys(range(1, count + 1), 0.0)  # not to be forked before (monotonic)
         self._workers: dict[int, _Worker] = {}
         self._turns = itertools.count()
@@ -90,9 +94,21 @@ class Supervisor:
     def is_healthy(self) -> bool:
         """Whether associations are taken, and no worker is stuck."""
         ready = self._ready()
-        return bool(ready) and all(
-            self._shared.board.silence(worker.number) < STALE for worker in ready
-        )
+        return bool(ready) and not any(map(self._is_stuck, ready))
+
+    def troubles(self) -> list[str]:
+        """What is wrong now."""
+        ready, count = self._ready(), len(self._due)
+        troubles = self._shared.notices.troubles()
+        if len(ready) < count:
+            troubles.append(f"{len(ready)} of {count} workers serve")
+        stuck = [str(worker.process) for worker in ready if self._is_stuck(worker)]
+        if stuck:
+            troubles.append(f"stuck, without a sign of life: process {', '.join(stuck)}")
+        return troubles
+
+    def _is_stuck(self, worker: _Worker) -> bool:
+        return self._shared.board.silence(worker.number) >= STALE
 
     def start(self) -> None:
         """Fork the workers; returns when all are ready. Raises ConfigurationError where one ends
@@ -109,10 +125,10 @@ class Supervisor:
             self.stop(0)
             raise
 
-    def wait(self, signals: Signals, seconds: float | None) -> int | None:
+    def wait(self, signals: Signals, seconds: float) -> int | None:
         """Keep the workers busy until a signal comes, whose number is returned, or `seconds` have
         passed."""
-        deadline = FOREVER if seconds is None else time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         while True:
             number = signals.next()
             if number is not None or time.monotonic() >= deadline:
@@ -145,6 +161,8 @@ class Supervisor:
             self._tell(signal.SIGKILL)
         while self._workers:
             self._turn(accepting=False)
+        if self._status_socket is not None:
+            self._status_socket.close()
         self._folder.release()
 
     def _ready(self) -> list[_Worker]:
@@ -163,8 +181,9 @@ class Supervisor:
         speaking = {worker.channel.fileno(): worker for worker in self._workers.values()}
         for descriptor in speaking:
             poll.register(descriptor, select.POLLIN)
-        if signals is not None:
-            poll.register(signals, select.POLLIN)
+        for waiting in (signals, self._status_socket):
+            if waiting is not None:
+                poll.register(waiting, select.POLLIN)
         now = time.monotonic()
         if accepting and now < self._pause_until:
             until = min(until, self._pause_until)
@@ -173,8 +192,31 @@ class Supervisor:
         for descriptor, _ in poll.poll(None if until == FOREVER else max(until - now, 0) * 1000):
             if descriptor in speaking:
                 self._hear(speaking[descriptor])
+            elif self._status_socket is not None and descriptor == self._status_socket.fileno():
+                self._status_socket.answer(self._status())
             elif accepting and descriptor == self._doorway.fileno():
                 self._take()
+
+    def _status(self) -> Status:
+        troubles = self.troubles()
+        return describe(
+            self.configuration,
+            address=self.address,
+            state=State.STOPPING if self._is_stopping else state_of(troubles),
+            troubles=troubles,
+            started_at=self._started_at,
+            workers=[
+                {
+                    "process": worker.process,
+                    "is_ready": worker.is_ready,
+                    "connections": self._load(worker),
+                    "silent_for": round(self._shared.board.silence(worker.number), 1),
+                }
+                for worker in self._workers.values()
+            ],
+            places=self._shared.places,
+            notices=self._shared.notices,
+        )
 
     def _take(self) -> None:
         """Take what connections there are, and hand each to a worker."""
@@ -243,7 +285,7 @@ class Supervisor:
                 "worker %d (process %d) ended with %s, and with it %d associations: replaced",
                 worker.number,
                 worker.process,
-                _ending(status),
+                ending(status),
                 places,
             )
 
@@ -265,6 +307,7 @@ class Supervisor:
         ours.setblocking(False)
         theirs.setblocking(False)
         self._shared.board.clear(number)
+        self._shared.notices.page(number).clear()
         with theirs, held_back():
             try:
                 process = os.fork()
@@ -273,68 +316,15 @@ class Supervisor:
                 raise
             if not process:
                 ours.close()
-                _run(lambda: self._be_worker(number, theirs))
+                run(lambda: self._be_worker(number, theirs))
         self._workers[number] = _Worker(number, process, ours)
 
     def _be_worker(self, number: int, channel: socket.socket) -> int:
         """In the new process. What it must not keep open: another worker's channel, which would
         not be seen to hang up; the socket, which would go on listening."""
         self._doorway.close()
+        if self._status_socket is not None:
+            self._status_socket.leave()
         for other in self._workers.values():
             other.channel.close()
         return work(self.configuration, self._shared, number, channel)
-
-
-def _run(work: Callable[[], int]) -> None:
-    """Be another process from here on: `work` decides its exit code. Never returns."""
-    code = 1
-    try:
-        code = work()
-    except BaseException:
-        logger.exception("process %d: unexpected fault", os.getpid())
-    finally:
-        try:
-            sys.stderr.flush()
-        finally:  # also where nobody reads it any more: never back into what the parent is at
-            os._exit(code)
-
-
-def _in_child(work: Callable[[], object]) -> None:
-    """Do `work` in a process of its own, which leaves nothing behind in this one. Raises the
-    PacsnodeError that it raised."""
-    reading, writing = os.pipe()
-    process = os.fork()
-    if not process:
-        os.close(reading)
-        _run(lambda: _tell_error(work, writing))
-    os.close(writing)
-    try:
-        with open(reading, "rb") as pipe:
-            said = pipe.read()
-    except BaseException:
-        os.kill(process, signal.SIGTERM)
-        os.waitpid(process, 0)
-        raise
-    _, status = os.waitpid(process, 0)
-    if said:
-        error: PacsnodeError = pickle.loads(said)  # noqa: S301  # our own child's
-        raise error
-    if status:
-        raise ConfigurationError(f"preparing the data folder ended with {_ending(status)}")
-
-
-def _tell_error(work: Callable[[], object], writing: int) -> int:
-    try:
-        work()
-    except PacsnodeError as error:
-        with open(writing, "wb") as pipe:
-            pickle.dump(error, pipe)
-        return 1
-    except KeyboardInterrupt:
-        return 1
-    return 0
-
-
-def _ending(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

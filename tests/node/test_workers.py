@@ -17,7 +17,8 @@ from pacsnode.config.load import load
 from pacsnode.config.model import Configuration
 from pacsnode.dicom.message import Channel
 from pacsnode.errors import AssociationRejected, ConfigurationError, NetworkError
-from pacsnode.node.workers import Supervisor, _run
+from pacsnode.node.forking import run
+from pacsnode.node.workers import Supervisor
 from tests.conftest import PATIENCE, RunningNode, StartNode, new_dataset, run_pacsnode
 from tests.interface.associations import association, instance_of, store
 
@@ -353,7 +354,7 @@ def test_a_process_that_ends_while_nobody_reads_its_log_goes_nowhere_else() -> N
     if not process:
         try:
             sys.stderr = Closed()  # type: ignore[assignment]
-            _run(lambda: 3)
+            run(lambda: 3)
         finally:
             os._exit(99)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 3
