@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from pacsnode.dicom import status
 from pacsnode.dicom.message import (
+    ActionRequest,
     Answer,
     Caller,
     Connect,
     EchoRequest,
+    EventReportRequest,
     FindRequest,
     GetRequest,
     MoveRequest,
@@ -26,6 +28,7 @@ from pacsnode.scp.find import find
 from pacsnode.scp.get import get
 from pacsnode.scp.move import move
 from pacsnode.scp.store import begin_store
+from pacsnode.scu.peer import peer_of
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
@@ -41,6 +44,8 @@ SERVICES: dict[type[Request], str] = {
     FindRequest: "find",
     MoveRequest: "move",
     GetRequest: "get",
+    ActionRequest: "commit",
+    EventReportRequest: "commit",
 }
 
 
@@ -65,7 +70,12 @@ class Dispatcher:
             FindRequest: self._find,
             MoveRequest: self._move,
             GetRequest: self._get,
+            ActionRequest: self._no_commitment,
+            EventReportRequest: self._no_commitment,
         }
+
+    def welcomes(self, host: str) -> bool:
+        return self._access.welcomes(host)
 
     def admit(self, caller: Caller) -> Rejection | None:
         return self._access.admit(caller)
@@ -91,15 +101,22 @@ class Dispatcher:
     def _echo(self, request: EchoRequest, _rights: Rights) -> Iterator[Answer]:
         return echo(request)
 
+    def _no_commitment(self, _request: Request, _rights: Rights) -> Iterator[Answer]:
+        yield Answer(status.UNRECOGNISED_OPERATION, "Storage commitment is not done here yet")
+
     def _find(self, request: FindRequest, rights: Rights) -> Iterator[Answer]:
         return find(request, self._archive, rights.character_set)
 
     def _move(self, request: MoveRequest, rights: Rights) -> Iterator[Answer]:
+        found = self._access.destination(request.caller, request.move_destination)
+        if isinstance(found, Answer):
+            return iter((found,))
+        settings = rights.settings or self._access.settings
         return move(
             request,
             self._archive,
             self._connect,
-            rights.settings or self._access.settings,
+            peer_of(*found, settings.ae_title),
             default_character_set=rights.character_set,
             spool_folder=self._spool_folder,
         )

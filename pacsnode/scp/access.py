@@ -1,23 +1,21 @@
-"""May this caller open an association, and what may it ask for? The only place that knows."""
+"""May this caller open an association, what may it ask for, and whom may it have instances sent to?
+The only place that knows."""
 
 import difflib
-import ipaddress
 import logging
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pacsnode.config.model import Access as Rules
 from pacsnode.config.model import Modality
-from pacsnode.dicom.message import Caller, Rejection
+from pacsnode.config.subject import names_all, subject_text
+from pacsnode.dicom import status
+from pacsnode.dicom.message import Answer, Caller, Rejection
+from pacsnode.scp.hosts import Hosts, is_in, look_up
 from pacsnode.scp.places import Places
 from pacsnode.scu.peer import find_modality
 
 log = logging.getLogger(__name__)
-
-RESOLVE_AGAIN = 60.0  # seconds that the addresses of a host name are believed
 
 # Result, source, reason (PS3.8 9.3.4).
 CALLING_AE_TITLE_NOT_RECOGNISED = (1, 1, 3)
@@ -34,15 +32,25 @@ class Settings:
     modalities: Mapping[str, Modality]
     max_associations: int
 
+    @property
+    def max_unknown_associations(self) -> int:
+        """A tenth is kept for those who are known, where anybody is; small limits lose nothing."""
+        if self.rules.max_unknown_associations is not None:
+            return self.rules.max_unknown_associations
+        kept = self.max_associations // 10 if self.modalities else 0
+        return self.max_associations - kept
+
 
 @dataclass(frozen=True, slots=True)
 class Rights:
     """What was decided for an association when it was opened; a reload does not change it. `name`
-    is the caller's in `modalities`, None for one that is not there."""
+    is the caller's in `modalities`, None for one that is not there, or that counts as unknown for
+    the reason `because`."""
 
     services: frozenset[str]
     name: str | None = None
     settings: Settings | None = field(default=None, repr=False)
+    because: str = ""
 
     @property
     def modality(self) -> Modality | None:
@@ -63,9 +71,12 @@ class Rights:
         return f"modalities.{self.name}.allow"
 
     def hint(self, ae_title: str) -> str:
-        """For the log of what an unknown caller was refused: the title that it may have meant."""
+        """For the log of what an unknown caller was refused: why a known title is not enough, or
+        the title that it may have meant."""
         if self.settings is None or self.name is not None:
             return ""
+        if self.because:
+            return f", for it is {self.because}"
         titles = [modality.ae_title for modality in self.settings.modalities.values()]
         nearest = nearest_title(ae_title, titles)
         return f"; the nearest known title is {nearest!r}" if nearest else ""
@@ -75,8 +86,9 @@ NO_RIGHTS = Rights(frozenset())
 
 
 class Access:
-    """Decides on associations, and counts them over all processes that share `places`: as many as
-    `max_associations`, which is this process's own business where none are given. Thread-safe."""
+    """Decides on connections, associations and destinations; counts associations over all processes
+    that share `places`: as many as `max_associations`, which is this process's own business where
+    none are given. Thread-safe."""
 
     def __init__(
         self,
@@ -98,16 +110,28 @@ class Access:
         """Decide by these from the next association on."""
         self._settings = settings
 
+    def welcomes(self, host: str) -> bool:
+        """Whether connections are taken from this IP address."""
+        networks = self._settings.rules.networks
+        if networks is None or is_in(networks, host):
+            return True
+        log.warning("connection from %s closed: it is in no network of access.networks", host)
+        return False
+
     def admit(self, caller: Caller) -> Rejection | None:
         """None admits the caller, who then holds a place until `ended`."""
         settings = self._settings
         rejection = _check_called_title(settings, caller)
         if rejection is not None:
             return rejection
-        rights, reason = self._decide(settings, caller)
+        rights = self._decide(settings, caller)
         if not rights.services:
-            return Rejection(*CALLING_AE_TITLE_NOT_RECOGNISED, reason)
-        return self._take_place(settings, caller, rights)
+            text = f"{_who(caller)}: {_why_nothing(rights)}{rights.hint(caller.ae_title)}"
+            return Rejection(*CALLING_AE_TITLE_NOT_RECOGNISED, text)
+        rejection = self._take_place(settings, caller, rights)
+        if rejection is None and rights.because:
+            log.warning("%s counts as unknown: it is %s", _who(caller), rights.because)
+        return rejection
 
     def ended(self, caller: Caller) -> None:
         """Give the caller's place back. Doing so twice does no harm."""
@@ -124,52 +148,111 @@ class Access:
     def allows(self, caller: Caller, service: str) -> bool:
         return service in self.rights(caller).services
 
+    def destination(self, caller: Caller, ae_title: str) -> tuple[str, Modality] | Answer:
+        """The modality with this AE title, to which the caller may have instances sent; or the
+        answer that refuses it: A801 where there is none, 0124 where it is not among the caller's
+        own move_destinations."""
+        rights = self.rights(caller)
+        found = find_modality(ae_title, (rights.settings or self._settings).modalities)
+        if found is None:
+            return self._unknown_destination(caller, ae_title)
+        modality = rights.modality
+        allowed = modality.move_destinations if modality is not None else None
+        if allowed is None or found[0] in allowed:
+            return found
+        log.warning(
+            "%s may not move to %r: modalities.%s.move_destinations does not name %s",
+            _who(caller),
+            ae_title,
+            rights.name,
+            found[0],
+        )
+        return Answer(status.NOT_AUTHORISED, f"Not authorised to move to {ae_title}")
+
     def count(self) -> int:
         """Associations of this process that hold a place."""
         return len(self._admitted)
 
-    def _decide(self, settings: Settings, caller: Caller) -> tuple[Rights, str]:
-        """The caller's rights, and why there are none if so."""
-        unknown = Rights(settings.rules.unknown_callers, settings=settings)
+    def _unknown_destination(self, caller: Caller, ae_title: str) -> Answer:
+        settings = self.rights(caller).settings or self._settings
+        titles = [modality.ae_title for modality in settings.modalities.values()]
+        nearest = nearest_title(ae_title, titles)
+        log.warning(
+            "%s: C-MOVE to %r, which is no AE title of modalities%s",
+            _who(caller),
+            ae_title,
+            f"; the nearest is {nearest!r}" if nearest else "",
+        )
+        return Answer(status.MOVE_DESTINATION_UNKNOWN, f"Unknown destination {ae_title}")
+
+    def _decide(self, settings: Settings, caller: Caller) -> Rights:
+        unknown = settings.rules.unknown_callers
         found = find_modality(caller.ae_title, settings.modalities)
         if found is None:
-            return unknown, (
-                f"caller {caller.ae_title!r} from {caller.host}: no AE title of modalities, and "
-                f"access.unknown_callers is empty{unknown.hint(caller.ae_title)}"
-            )
+            return Rights(unknown, settings=settings)
         name, modality = found
         if settings.rules.check_host and not self._hosts.matches(modality.host, caller.host):
-            reason = (
-                f"caller {caller.ae_title!r} from {caller.host}: not the host of "
-                f"modalities.{name} ({modality.host}), which access.check_host demands"
+            because = (
+                f"not from the host of modalities.{name} ({modality.host}), which "
+                "access.check_host demands"
             )
-            if unknown.services:  # otherwise the rejection's line says it
-                log.warning("%s: counts as unknown", reason)
-            return unknown, f"{reason}, and access.unknown_callers is empty"
-        rights = Rights(modality.allow, name, settings)
-        return rights, (
-            f"caller {caller.ae_title!r} from {caller.host}: modalities.{name}.allow is empty"
-        )
+            return Rights(unknown, settings=settings, because=because)
+        because = _wrong_certificate(name, modality, caller)
+        if because:
+            return Rights(unknown, settings=settings, because=because)
+        return Rights(modality.allow, name, settings)
 
     def _take_place(self, settings: Settings, caller: Caller, rights: Rights) -> Rejection | None:
-        modality = rights.modality
-        own_limit = modality.max_associations if modality is not None else None
-        who = f"caller {caller.ae_title!r} from {caller.host}"
         with self._places.counting():
-            taken = self._places.taken()
-            if taken >= settings.max_associations:
-                return Rejection(
-                    *LOCAL_LIMIT_EXCEEDED,
-                    f"{who}: {taken} associations are open, "
-                    f"listen.max_associations is {settings.max_associations}",
-                )
-            if own_limit is not None and self._places.held_by(str(rights.name)) >= own_limit:
-                return Rejection(
-                    *LOCAL_LIMIT_EXCEEDED,
-                    f"{who}: modalities.{rights.name}.max_associations is {own_limit}",
-                )
-            self._admitted[caller.association] = rights, self._places.take(rights.name)
-        return None
+            reason = self._why_full(settings, rights)
+            if not reason:
+                place = self._places.take(rights.name, caller.ae_title, caller.host)
+                self._admitted[caller.association] = rights, place
+                return None
+        hint = rights.hint(caller.ae_title)
+        return Rejection(*LOCAL_LIMIT_EXCEEDED, f"{_who(caller)}: {reason}{hint}")
+
+    def _why_full(self, settings: Settings, rights: Rights) -> str:
+        """Why there is no place for one more association of a caller with these rights."""
+        taken = self._places.taken()
+        if taken >= settings.max_associations:
+            limit = settings.max_associations
+            return f"{taken} associations are open, listen.max_associations is {limit}"
+        modality = rights.modality
+        own: int | None = settings.max_unknown_associations
+        setting = "access.max_unknown_associations"
+        if modality is not None:
+            own = modality.max_associations
+            setting = f"modalities.{rights.name}.max_associations"
+        if own is None or self._places.held_by(rights.name) < own:
+            return ""
+        return f"{setting} is {own}"
+
+
+def _who(caller: Caller) -> str:
+    return f"caller {caller.ae_title!r} from {caller.host}"
+
+
+def _why_nothing(rights: Rights) -> str:
+    if rights.name is not None:
+        return f"{rights.deciding_setting} is empty"
+    if rights.because:
+        return f"{rights.deciding_setting} is empty, and the caller counts as unknown"
+    return f"no AE title of modalities, and {rights.deciding_setting} is empty"
+
+
+def _wrong_certificate(name: str, modality: Modality, caller: Caller) -> str:
+    """What is wrong with the certificate that the caller showed; nothing where none is asked."""
+    wanted = modality.certificate_subject
+    if wanted is None:
+        return ""
+    setting = f"modalities.{name}.certificate_subject ({subject_text(wanted)})"
+    if caller.certificate_subject is None:
+        return f"without a certificate, which {setting} demands"
+    if names_all(wanted, caller.certificate_subject):
+        return ""
+    shown = subject_text(caller.certificate_subject) or "an empty subject"
+    return f"with a certificate of {shown}, which is not the one that {setting} demands"
 
 
 def _check_called_title(settings: Settings, caller: Caller) -> Rejection | None:
@@ -178,8 +261,8 @@ def _check_called_title(settings: Settings, caller: Caller) -> Rejection | None:
         return None
     return Rejection(
         *CALLED_AE_TITLE_NOT_RECOGNISED,
-        f"caller {caller.ae_title!r} from {caller.host} called {called!r}, not ae_title "
-        f"{settings.ae_title!r}, which access.check_called_ae_title demands",
+        f"{_who(caller)} called {called!r}, not ae_title {settings.ae_title!r}, which "
+        "access.check_called_ae_title demands",
     )
 
 
@@ -188,76 +271,3 @@ def nearest_title(ae_title: str, titles: Iterable[str]) -> str | None:
     upper = {title.strip(" \0").upper(): title for title in titles}
     found = difflib.get_close_matches(ae_title.strip(" \0").upper(), upper, 1, 0.5)
     return upper[found[0]] if found else None
-
-
-def look_up(host: str) -> frozenset[str]:
-    """The addresses of a host name; none where it has none or the name service is silent."""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        log.warning("host %s of modalities cannot be resolved: %s", host, error)
-        return frozenset()
-    return frozenset(str(address[0]) for *_, address in found)
-
-
-def normalised(address: str) -> str | None:
-    """An IP address in one spelling, without IPv4-mapped prefix and zone; None for a name."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return str(mapped or parsed)
-
-
-@dataclass(slots=True)
-class _Host:
-    """One host name. The lock is held while it is being resolved for the first time."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    addresses: frozenset[str] | None = None
-    resolved_at: float = 0.0
-
-
-class Hosts:
-    """Host names to addresses, each resolved anew at most once in RESOLVE_AGAIN seconds, by the
-    one thread that needs it first: the others go on with what was known, and none waits for
-    another's name."""
-
-    def __init__(
-        self,
-        resolve: Callable[[str], frozenset[str]],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._resolve = resolve
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._known: dict[str, _Host] = {}
-
-    def matches(self, host: str, address: str) -> bool:
-        """Whether `address` is (one) of `host`, a name or an address itself."""
-        wanted = normalised(address) or address
-        literal = normalised(host)
-        if literal is not None:
-            return literal == wanted
-        return wanted in self._addresses(host)
-
-    def _addresses(self, name: str) -> frozenset[str]:
-        with self._lock:
-            host = self._known.setdefault(name, _Host())
-        if host.addresses is None:
-            with host.lock:
-                if host.addresses is None:
-                    self._renew(name, host)
-        elif self._clock() - host.resolved_at >= RESOLVE_AGAIN and host.lock.acquire(False):
-            try:
-                self._renew(name, host)
-            finally:
-                host.lock.release()
-        return host.addresses or frozenset()
-
-    def _renew(self, name: str, host: _Host) -> None:
-        found = frozenset(normalised(text) or text for text in self._resolve(name))
-        # A name service that is away for a minute must not lock a known modality out.
-        host.addresses = found or host.addresses or frozenset()
-        host.resolved_at = self._clock()

@@ -1,12 +1,13 @@
 import threading
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
 from pacsnode.config.model import Access as Rules
 from pacsnode.config.model import Modality
-from pacsnode.dicom.message import Caller
-from pacsnode.scp.access import Access, Hosts, Settings, normalised
+from pacsnode.dicom.message import Answer, Caller
+from pacsnode.scp.access import Access, Settings
 
 numbers = iter(range(1, 1_000_000))
 
@@ -218,62 +219,148 @@ def test_a_service_without_association_is_never_allowed() -> None:
     assert not Access(settings(CT1={})).allows(caller(), "echo")
 
 
-def test_addresses_are_told_from_names() -> None:
-    assert normalised("::ffff:10.0.0.1") == "10.0.0.1"
-    assert normalised("10.0.0.5") == "10.0.0.5"
-    assert normalised("scanner") is None
+def test_unknown_callers_have_a_limit_together() -> None:
+    access = Access(settings({"max_unknown_associations": 2}, CT1={}))
+    first = caller("STRANGER")
+    assert access.admit(first) is None
+    assert access.admit(caller("OTHER", "192.0.2.8")) is None
+    rejection = access.admit(caller("CT2", "192.0.2.9"))
+    assert rejection is not None
+    assert (rejection.result, rejection.source, rejection.reason) == (2, 3, 2)
+    for part in ("'CT2'", "192.0.2.9", "access.max_unknown_associations is 2", "'CT1'"):
+        assert part in rejection.text
+    assert access.admit(caller("CT1")) is None, "who is known does not wait for them"
+    access.ended(first)
+    assert access.admit(caller("STRANGER")) is None
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_a_name_is_resolved_anew_at_most_once_a_minute() -> None:
-    clock, asked = Clock(), []
-
-    def resolve(host: str) -> frozenset[str]:
-        asked.append(host)
-        return frozenset({f"192.0.2.{len(asked)}"})
-
-    hosts = Hosts(resolve, clock)
-    for _ in range(5):
-        assert hosts.matches("scanner", "192.0.2.1")
-        clock.now += 10
-    assert len(asked) == 1
-    clock.now += 11
-    assert hosts.matches("scanner", "192.0.2.2")
-    assert len(asked) == 2
+@pytest.mark.parametrize(
+    ("limit", "configured", "modalities", "allowed"),
+    [
+        (100, None, {"CT1": {}}, 90),
+        (100, None, {}, 100),
+        (9, None, {"CT1": {}}, 9),
+        (10, None, {"CT1": {}}, 9),
+        (11, None, {"CT1": {}}, 10),
+        (1, None, {"CT1": {}}, 1),
+        (100, 3, {}, 3),
+    ],
+)
+def test_a_tenth_of_the_places_is_kept_for_who_is_known(
+    limit: int, configured: int | None, modalities: dict[str, Any], allowed: int
+) -> None:
+    made = settings({"max_unknown_associations": configured}, limit, **modalities)
+    assert made.max_unknown_associations == allowed
 
 
-def test_a_name_that_cannot_be_resolved_any_more_keeps_its_addresses() -> None:
-    clock = Clock()
-    answers = iter([frozenset({"192.0.2.1"}), frozenset[str]()])
-    hosts = Hosts(lambda _: next(answers), clock)
-    assert hosts.matches("scanner", "192.0.2.1")
-    clock.now += 100
-    assert hosts.matches("scanner", "192.0.2.1")
+SUBJECT = (("C", "DE"), ("O", "Hospital"), ("CN", "ct1"))
 
 
-def test_a_slow_name_service_blocks_neither_other_names_nor_what_is_known() -> None:
-    clock = Clock()
-    asked, answer = threading.Event(), threading.Event()
+def with_certificate(subject: tuple[tuple[str, str], ...] | None) -> Caller:
+    return replace(caller(), is_tls=subject is not None, certificate_subject=subject)
 
-    def resolve(host: str) -> frozenset[str]:
-        if host == "slow" and clock.now > 1000:
-            asked.set()
-            assert answer.wait(10)
-        return frozenset({"192.0.2.1"})
 
-    hosts = Hosts(resolve, clock)
-    assert hosts.matches("slow", "192.0.2.1")
-    clock.now += 100
-    thread = threading.Thread(target=hosts.matches, args=("slow", "192.0.2.1"))
-    thread.start()
-    assert asked.wait(10)
-    assert hosts.matches("slow", "192.0.2.1")
-    assert hosts.matches("other", "192.0.2.1")
-    answer.set()
-    thread.join()
+def test_a_title_is_bound_to_a_certificate() -> None:
+    access = Access(settings(CT1={"certificate_subject": "CN=ct1,O=Hospital"}))
+    who = with_certificate(SUBJECT)
+    assert access.admit(who) is None
+    assert access.rights(who).name == "CT1"
+
+
+@pytest.mark.parametrize(
+    ("subject", "said"),
+    [
+        (None, "without a certificate"),
+        ((("CN", "ct2"), ("O", "Hospital")), "CN=ct2,O=Hospital"),
+        ((("CN", "ct1"),), "of CN=ct1,"),
+        ((), "an empty subject"),
+    ],
+)
+def test_a_title_without_its_certificate_counts_as_unknown_and_the_log_says_why(
+    subject: tuple[tuple[str, str], ...] | None, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    access = Access(settings(CT1={"certificate_subject": "CN=ct1,O=Hospital"}))
+    who = with_certificate(subject)
+    assert access.admit(who) is None
+    assert access.rights(who).name is None
+    (line,) = [record.getMessage() for record in caplog.records]
+    for part in ("'CT1'", "192.0.2.1", "modalities.CT1.certificate_subject (CN=ct1,O=Hosp", said):
+        assert part in line
+    assert said in access.rights(who).hint("CT1"), "so does the line of a refused service"
+    strict = Access(settings(NOBODY, CT1={"certificate_subject": "CN=ct1,O=Hospital"}))
+    rejection = strict.admit(with_certificate(subject))
+    assert rejection is not None
+    assert (rejection.result, rejection.source, rejection.reason) == (1, 1, 3)
+    assert said in rejection.text
+    assert "access.unknown_callers" in rejection.text
+
+
+def test_who_pretends_to_be_known_takes_no_place_of_those_who_are() -> None:
+    access = Access(
+        settings({"max_unknown_associations": 1}, CT1={"certificate_subject": "CN=ct1"})
+    )
+    assert access.admit(with_certificate(None)) is None
+    rejection = access.admit(with_certificate(None))
+    assert rejection is not None
+    assert "access.max_unknown_associations" in rejection.text
+    assert access.admit(with_certificate(SUBJECT)) is None
+
+
+def test_connections_are_taken_from_the_networks_alone(caplog: pytest.LogCaptureFixture) -> None:
+    access = Access(settings({"networks": ["10.0.0.0/8", "fd00::/8"]}))
+    assert access.welcomes("::ffff:10.0.0.1")
+    assert access.welcomes("fd00::1%eth0")
+    assert not caplog.records
+    assert not access.welcomes("192.0.2.1")
+    assert "192.0.2.1" in caplog.text
+    assert "access.networks" in caplog.text
+    access.configure(settings())
+    assert access.welcomes("192.0.2.1"), "no list is no limit, and a reload counts"
+
+
+def moving(access: Access, ae_title: str = "CT1") -> Caller:
+    who = caller(ae_title)
+    assert access.admit(who) is None
+    return who
+
+
+def test_a_destination_is_found_by_its_title() -> None:
+    access = Access(settings(CT1={}, STORE={"ae_title": "THERE"}))
+    name, modality = cast(tuple[str, Modality], access.destination(moving(access), "THERE \0"))
+    assert (name, modality.ae_title) == ("STORE", "THERE")
+
+
+def test_an_unknown_destination_is_a801_and_the_nearest_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    access = Access(settings(CT1={}, STORE={}))
+    answer = access.destination(moving(access), "STOER")
+    assert isinstance(answer, Answer)
+    assert answer.status == 0xA801
+    assert "STOER" in answer.comment
+    for part in ("'CT1'", "192.0.2.1", "'STOER'", "'STORE'"):
+        assert part in caplog.text
+
+
+def test_a_caller_may_move_to_those_that_its_own_list_names(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lists = {"CT1": {"move_destinations": ["STORE"]}, "STORE": {}, "OTHER": {}}
+    access = Access(settings({"unknown_callers": frozenset({"move"})}, **lists))
+    known = moving(access)
+    assert not isinstance(access.destination(known, "STORE"), Answer)
+    answer = access.destination(known, "OTHER")
+    assert isinstance(answer, Answer)
+    assert answer.status == 0x0124
+    assert "OTHER" in answer.comment
+    for part in ("'CT1'", "192.0.2.1", "'OTHER'", "modalities.CT1.move_destinations"):
+        assert part in caplog.text
+    for free in (moving(access, "STORE"), moving(access, "STRANGER")):
+        assert not isinstance(access.destination(free, "OTHER"), Answer)
+
+
+def test_an_empty_list_lets_nothing_be_moved() -> None:
+    access = Access(settings(CT1={"move_destinations": []}))
+    answer = access.destination(moving(access), "CT1")
+    assert isinstance(answer, Answer)
+    assert answer.status == 0x0124

@@ -139,3 +139,41 @@ def test_a_full_disk_has_no_bearing_on_places(
     with places.counting():
         places.take("CT1")
         assert places.taken() == 1
+
+
+def test_unknown_callers_are_counted_together() -> None:
+    places = Places(5)
+    with places.counting():
+        places.take(None, "A", "192.0.2.1")
+        places.take(None, "B", "192.0.2.2")
+        places.take("CT1", "A", "192.0.2.1")
+        assert places.held_by(None) == 2
+
+
+def test_whoever_looks_sees_who_holds_places() -> None:
+    places = Places(6)
+    address = "2001:0db8:0000:0000:0000:ffff:192.168.100.200"
+
+    def work() -> None:
+        with places.counting():
+            places.take("CT1", "CT1", "192.0.2.1")
+            places.take(None, "STRÄNGER IS LONG", address)
+
+    with places.counting():
+        places.take("CT1", "CT1", "192.0.2.1")
+        places.take(None, "CT1", "192.0.2.1")
+        places.give_back(places.take("MR1", "MR1", "192.0.2.3"))
+    with child(places, 2, work):
+        found = places.callers(["MR1", "CT1"])
+    assert found[0] == ("CT1", "192.0.2.1", "CT1", 2)
+    assert set(found[1:]) == {
+        ("CT1", "192.0.2.1", None, 1),
+        ("STRÄNGER IS LONG", address, None, 1),
+    }
+
+
+def test_an_odd_title_is_held_like_any_other() -> None:
+    places = Places(1)
+    with places.counting():
+        places.take(None, "\u20ac\ud800" * 20, "x" * 80)
+        assert places.callers() == [("??" * 8, "x" * 45, None, 1)]

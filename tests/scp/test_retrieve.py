@@ -22,6 +22,7 @@ from pacsnode.scp.access import Settings
 from pacsnode.scp.failure import status_of
 from pacsnode.scp.move import move
 from pacsnode.scp.retrieve import STATUS, failed_list
+from pacsnode.scu.peer import peer_of
 from tests.scp.conftest import FakeArchive, Requester, stored
 from tests.scp.test_access import settings
 from tests.scu.scripted import BIG, DEFLATED, EXPLICIT, IMPLICIT, MR, ScriptedPeer, lost
@@ -36,10 +37,9 @@ def run(
     settings: Settings = SETTINGS,
     **request: Any,
 ) -> Answer:
-    requester = requester or Requester()
-    answers: Iterator[Answer] = move(
-        requester.move(**request), archive, peer or ScriptedPeer(), settings
-    )
+    move_request = (requester or Requester()).move(**request)
+    destination = peer_of("STORE", settings.modalities["STORE"], settings.ae_title)
+    answers: Iterator[Answer] = move(move_request, archive, peer or ScriptedPeer(), destination)
     (final,) = answers
     return final
 
@@ -129,17 +129,6 @@ def test_no_accepted_class_is_a702_and_says_so() -> None:
     final = run(archive_of(1), ScriptedPeer(accepts=lambda *_: False))
     assert final.status == 0xA702
     assert "presentation context" in final.comment
-
-
-def test_an_unknown_destination_is_a801_and_named() -> None:
-    final = run(archive_of(1), destination="STOER")
-    assert final.status == 0xA801
-    assert "STOER" in final.comment
-
-
-def test_the_nearest_destination_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    run(archive_of(1), destination="STOER")
-    assert "'STORE'" in caplog.text
 
 
 @pytest.mark.parametrize(
