@@ -300,6 +300,25 @@ class Channel(Protocol):
     def get(self, context: Context, identifier: bytes) -> Iterator[Response]:
         """C-GET; what arrives goes to the `on_store` given on connecting; closing early cancels."""
 
+    def action(
+        self, context: Context, sop_instance_uid: str, action_type: int, information: bytes
+    ) -> Response:
+        """N-ACTION on the SOP class of `context`."""
+
+    def report_event(
+        self,
+        context: Context,
+        sop_instance_uid: str,
+        event_type: int,
+        information: bytes,
+        tick: Tick = no_tick,
+    ) -> Response:
+        """N-EVENT-REPORT on the SOP class of `context`. What the peer asks for meanwhile waits."""
+
+    def serve(self, seconds: float, tick: Tick = no_tick) -> bool:
+        """Answer one request of the peer's, by what was given on connecting; False where none came
+        within `seconds`, or the peer has ended the association in order."""
+
     def release(self, tick: Tick = no_tick) -> None:
         """End the association in order; where the peer does not answer, abort it. `tick` is called
         at least every 0.5 s meanwhile; raises nothing but what it raises."""
@@ -317,6 +336,7 @@ class Connect(Protocol):
         contexts: Sequence[ProposedContext],
         on_store: Callable[[StoreRequest], Sink] | None = None,
         tick: Tick = no_tick,
+        on_event: Callable[[EventReportRequest], Answer] | None = None,
     ) -> Channel:
         """Open an association. Raises PeerUnreachable (step name, tcp or tls), AssociationRejected,
         AssociationLost, PeerTimeout. At most 128 contexts (PS3.8 9.3.2.2)."""

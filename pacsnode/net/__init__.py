@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from pacsnode.config.model import Listen, Timeouts
 from pacsnode.dicom.message import (
+    Answer,
     Channel,
+    EventReportRequest,
     Handler,
     Peer,
     ProposedContext,
@@ -44,6 +46,7 @@ def connect(
     contexts: Sequence[ProposedContext],
     on_store: Callable[[StoreRequest], Sink] | None = None,
     tick: Tick = no_tick,
+    on_event: Callable[[EventReportRequest], Answer] | None = None,
     *,
     timeouts: Timeouts,
     max_pdu: int = 131072,
@@ -52,4 +55,6 @@ def connect(
     from pacsnode.net import association, internals
 
     internals.configure()
-    return association.connect(peer, contexts, on_store, tick, timeouts=timeouts, max_pdu=max_pdu)
+    return association.connect(
+        peer, contexts, on_store, tick, on_event, timeouts=timeouts, max_pdu=max_pdu
+    )

@@ -23,8 +23,10 @@ from pacsnode.dicom.message import (
     Caller,
     Channel,
     Context,
+    EventReportRequest,
     Peer,
     ProposedContext,
+    RefusingSink,
     Rejection,
     Request,
     Sink,
@@ -62,6 +64,7 @@ _REASONS = {
 }
 
 OnStore = Callable[[StoreRequest], Sink]
+OnEvent = Callable[[EventReportRequest], Answer]
 
 
 def connect(
@@ -69,6 +72,7 @@ def connect(
     contexts: Sequence[ProposedContext],
     on_store: OnStore | None = None,
     tick: Tick = no_tick,
+    on_event: OnEvent | None = None,
     *,
     timeouts: Timeouts,
     max_pdu: int = 131072,
@@ -78,7 +82,9 @@ def connect(
     where the peer accepts none at all."""
     client = _open_connection(peer, timeouts.connect, tick)
     try:
-        association = OutgoingAssociation(peer, client, timeouts, max_pdu, on_store)
+        association = OutgoingAssociation(
+            peer, client, timeouts, max_pdu, _Taker(on_store, on_event)
+        )
     except OSError as error:  # reset before it was looked at
         client.close()
         raise PeerUnreachable(f"{peer}: no TCP connection: {error.strerror}", "tcp") from error
@@ -153,11 +159,19 @@ def _try_address(client: socket.socket, address: Any, deadline: float, tick: Tic
     return "" if code == 0 else os.strerror(code)
 
 
-class _StoreOnly:
-    """The Handler of an association whose peer may send us C-STORE and nothing else."""
+_UNASKED = Answer(status.UNRECOGNISED_OPERATION, "Not taken on this association")
 
-    def __init__(self, on_store: OnStore) -> None:
+
+class _Taker:
+    """The Handler of an association whose peer may send us what there is a function for."""
+
+    def __init__(self, on_store: OnStore | None, on_event: OnEvent | None) -> None:
         self._on_store = on_store
+        self._on_event = on_event
+
+    @property
+    def takes_any(self) -> bool:
+        return self._on_store is not None or self._on_event is not None
 
     def admit(self, caller: Caller) -> Rejection | None:
         return None
@@ -166,10 +180,13 @@ class _StoreOnly:
         return
 
     def begin_store(self, request: StoreRequest) -> Sink:
-        return self._on_store(request)
+        return self._on_store(request) if self._on_store is not None else RefusingSink(_UNASKED)
 
     def handle(self, request: Request) -> Iterator[Answer]:
-        yield Answer(status.UNRECOGNISED_OPERATION, "Only C-STORE is taken on this association")
+        if isinstance(request, EventReportRequest) and self._on_event is not None:
+            yield self._on_event(request)
+        else:
+            yield _UNASKED
 
 
 class OutgoingAssociation(DrivenAssociation):
@@ -181,7 +198,7 @@ class OutgoingAssociation(DrivenAssociation):
         client: socket.socket,
         timeouts: Timeouts,
         max_pdu: int,
-        on_store: OnStore | None,
+        taker: _Taker,
     ) -> None:
         ae = ApplicationEntity(peer.calling_ae_title)
         ae.maximum_pdu_size = max_pdu
@@ -190,7 +207,7 @@ class OutgoingAssociation(DrivenAssociation):
         super().__init__(ae, MODE_REQUESTOR)
         self._peer = peer
         self._times = timeouts
-        self._on_store = on_store
+        self._taker = taker
         self._contexts: dict[int, Context] = {}
         self._requests: Server | None = None
         self.dul = UpperLayer(self)
@@ -290,11 +307,9 @@ class OutgoingAssociation(DrivenAssociation):
             dimse=self._times.dimse,
             serve=self._serve,
         )
-        if self._on_store is not None:
+        if self._taker.takes_any:
             caller = Caller(self._peer.ae_title, self._peer.calling_ae_title, self._peer.host, 0)
-            self._requests = Server(
-                self, _StoreOnly(self._on_store), caller, self._contexts, lambda: channel
-            )
+            self._requests = Server(self, self._taker, caller, self._contexts, lambda: channel)
         return channel
 
     def _serve(self, message: Message) -> None:

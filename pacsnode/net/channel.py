@@ -15,6 +15,7 @@ from pacsnode.dicom.message import (
 )
 from pacsnode.errors import (
     AssociationLost,
+    NetworkError,
     NoPresentationContext,
     PeerTimeout,
 )
@@ -32,9 +33,15 @@ _NAMES = {
     commands.C_FIND_RQ: "C-FIND",
     commands.C_MOVE_RQ: "C-MOVE",
     commands.C_GET_RQ: "C-GET",
+    commands.N_ACTION_RQ: "N-ACTION",
+    commands.N_EVENT_REPORT_RQ: "N-EVENT-REPORT",
 }
 
 Serve = Callable[[Message], None]
+
+
+class _ReleaseAsked(AssociationLost):
+    """The peer asks for the association's release where it should have answered."""
 
 
 class AssociationChannel:
@@ -59,6 +66,7 @@ class AssociationChannel:
         self._ticks_while_sending = ticks_while_sending
         self._last_message_id = 0
         self._deferred: list[Message] = []
+        self._has_ended_in_order = False
 
     @property
     def contexts(self) -> Sequence[Context]:
@@ -169,6 +177,76 @@ class AssociationChannel:
             while status.is_pending(self._response(field, message_id, no_tick).status):
                 continue
 
+    def action(
+        self, context: Context, sop_instance_uid: str, action_type: int, information: bytes
+    ) -> Response:
+        message_id = self._next_message_id()
+        command = commands.encode(
+            {
+                commands.REQUESTED_SOP_CLASS_UID: context.abstract_syntax,
+                commands.COMMAND_FIELD: commands.N_ACTION_RQ,
+                commands.MESSAGE_ID: message_id,
+                commands.COMMAND_DATA_SET_TYPE: 1,
+                commands.REQUESTED_SOP_INSTANCE_UID: sop_instance_uid,
+                commands.ACTION_TYPE_ID: action_type,
+            }
+        )
+        with self._aborting():
+            self._messages.send_message(context.context_id, command, information)
+            return self._response(commands.N_ACTION_RQ, message_id, no_tick)
+
+    def report_event(
+        self,
+        context: Context,
+        sop_instance_uid: str,
+        event_type: int,
+        information: bytes,
+        tick: Tick = no_tick,
+    ) -> Response:
+        message_id = self._next_message_id()
+        command = commands.encode(
+            {
+                commands.AFFECTED_SOP_CLASS_UID: context.abstract_syntax,
+                commands.COMMAND_FIELD: commands.N_EVENT_REPORT_RQ,
+                commands.MESSAGE_ID: message_id,
+                commands.COMMAND_DATA_SET_TYPE: 1,
+                commands.AFFECTED_SOP_INSTANCE_UID: sop_instance_uid,
+                commands.EVENT_TYPE_ID: event_type,
+            }
+        )
+        # A peer that is content with the answer to its N-ACTION shall have its release in order.
+        with self._aborting(but=_ReleaseAsked):
+            self._messages.take_input()
+            self._require_not_released()
+            self._messages.send_message(context.context_id, command, information, tick)
+            return self._response(commands.N_EVENT_REPORT_RQ, message_id, tick)
+
+    def serve(self, seconds: float, tick: Tick = no_tick) -> bool:
+        if self._has_ended_in_order or self._serve is None:
+            return False
+        with self._aborting():
+            message = self._messages.next(seconds, tick)
+            if message is not None:
+                self._serve(message)
+                return True
+            if not self._answer_release():
+                self._association.dul.require_open()
+        return False
+
+    def _answer_release(self) -> bool:
+        """Where the peer has asked for the release of the association, end it so."""
+        acse = self._association.acse
+        if self._association.dul.has_ended or not acse.is_release_requested():
+            return False
+        acse.send_release(is_response=True)
+        self._has_ended_in_order = True
+        self._association.kill()
+        return True
+
+    def _require_not_released(self) -> None:
+        if not self._association.dul.to_user_queue.empty():
+            raise _ReleaseAsked("the peer ended the association unasked", "message")
+
     def _next_message_id(self) -> int:
         self._last_message_id = self._last_message_id % 0xFFFF + 1
         return self._last_message_id
@@ -196,8 +274,7 @@ class AssociationChannel:
             return message
         layer = self._association.dul
         layer.require_open()
-        if not layer.to_user_queue.empty():
-            raise AssociationLost("the peer ended the association unasked", "message")
+        self._require_not_released()
         raise PeerTimeout(f"no answer to {_NAMES[field]} within {self._timeout:g} s", "message")
 
     def _serve_or_defer(self, message: Message) -> None:
@@ -208,12 +285,13 @@ class AssociationChannel:
             raise MalformedCommand("requests instead of an answer")
         self._deferred.append(message)
 
-    def _aborting(self) -> "_Aborting":
-        return _Aborting(self._association)
+    def _aborting(self, but: type[NetworkError] | None = None) -> "_Aborting":
+        return _Aborting(self._association, but)
 
     def release(self, tick: Tick = no_tick) -> None:
         if not self.is_open:
-            self._association.abort()
+            if not self._answer_release():
+                self._association.abort()
             return
         layer = self._association.dul
         layer.tick = tick
@@ -230,16 +308,18 @@ class AssociationChannel:
 
 
 class _Aborting:
-    """Whatever is raised in the middle of a message leaves an association of no further use."""
+    """Whatever is raised in the middle of a message leaves an association of no further use, `but`
+    this."""
 
-    def __init__(self, association: "DrivenAssociation") -> None:
+    def __init__(self, association: "DrivenAssociation", but: type[NetworkError] | None) -> None:
         self._association = association
+        self._but = but
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, *_details: object) -> None:
-        if kind is not None:
+        if kind is not None and kind is not self._but:
             self._association.abort()
 
 

@@ -15,6 +15,7 @@ from pydicom.uid import (
 )
 
 VERIFICATION = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT_PUSH_MODEL = "1.2.840.10008.1.20.1"
 DICOM_ROOT = "1.2.840.10008."
 
 UNCOMPRESSED = (
@@ -33,10 +34,12 @@ class Service(Enum):
     FIND = "find"
     MOVE = "move"
     GET = "get"
+    COMMIT = "commit"
 
 
 _BY_SOP_CLASS = {
     VERIFICATION: Service.ECHO,
+    STORAGE_COMMITMENT_PUSH_MODEL: Service.COMMIT,
     "1.2.840.10008.5.1.4.1.2.1.1": Service.FIND,
     "1.2.840.10008.5.1.4.1.2.1.2": Service.MOVE,
     "1.2.840.10008.5.1.4.1.2.1.3": Service.GET,
@@ -112,6 +115,9 @@ def choose_transfer_syntax(service: Service, proposed: Iterable[str]) -> str | N
     return None
 
 
+_OF_BOTH_SIDES = (Service.STORE, Service.COMMIT)
+
+
 class Roles(NamedTuple):
     """The roles of the association's requestor for one SOP class."""
 
@@ -120,12 +126,13 @@ class Roles(NamedTuple):
 
 
 def choose_roles(proposed: Mapping[str, Roles]) -> dict[str, Roles]:
-    """What to answer to role selection: only storage has a use for the requestor as SCP (C-GET).
-    Where no role is left there is no answer, and the default roles hold."""
+    """What to answer to role selection: the requestor may be the SCP of storage (C-GET) and of
+    storage commitment (PS3.4 J.3.3: its reports come on an association of its own). Where no role
+    is left there is no answer, and the default roles hold."""
     answers = {}
     for uid, roles in proposed.items():
         service = service_of(uid)
-        agreed = Roles(roles.scu, roles.scp and service is Service.STORE)
+        agreed = Roles(roles.scu, roles.scp and service in _OF_BOTH_SIDES)
         if service is not None and any(agreed):
             answers[uid] = agreed
     return answers

@@ -26,6 +26,7 @@ _PDU = struct.Struct(">BxL")
 _PDV = struct.Struct(">LBB")
 
 LONGEST_IDENTIFIER = 16 << 20  # bytes: a list of some 250,000 UIDs
+LONGEST_INFORMATION = 32 << 20  # bytes of DIMSE-N: some 250,000 references to instances
 TOGETHER = 64 << 10  # bytes of messages that leave together
 QUEUED = 8  # messages that a peer may send ahead before the rest waits in its own buffers
 
@@ -41,6 +42,11 @@ class Message:
 
 
 OpenSink = Callable[[int, Command], Sink]
+
+
+def _longest(field: int) -> int:
+    """How many bytes of dataset a message may have, but for C-STORE's."""
+    return LONGEST_INFORMATION if field in commands.DIMSE_N else LONGEST_IDENTIFIER
 
 
 class Messages(DIMSEServiceProvider):
@@ -111,6 +117,8 @@ class Messages(DIMSEServiceProvider):
             command.required(commands.STATUS)
         else:
             self._asked.add(command.required(commands.MESSAGE_ID))
+        if field in commands.DIMSE_N:  # refused where they are no numbers, before anybody asks
+            command.number(commands.EVENT_TYPE_ID), command.number(commands.ACTION_TYPE_ID)
         message = Message(context_id, command)
         if field == commands.C_STORE_RQ:
             message.sink = self._open_sink(context_id, command)
@@ -140,9 +148,10 @@ class Messages(DIMSEServiceProvider):
         if message.sink is not None:
             message.sink.write(fragment)
         elif message.data is not None:
+            longest = _longest(message.command.field)
+            if len(message.data) + len(fragment) > longest:
+                raise MalformedCommand(f"a dataset of over {longest} bytes")
             message.data += fragment
-            if len(message.data) > LONGEST_IDENTIFIER:
-                raise MalformedCommand(f"an identifier of over {LONGEST_IDENTIFIER} bytes")
         if is_last:
             self._under_way = None
             self.complete.append(message)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, TypedDict
 
 from pacsnode.dicom import status
 from pacsnode.dicom.message import (
+    ActionRequest,
     Answer,
     Caller,
     Channel,
     Context,
     EchoRequest,
+    EventReportRequest,
     FindRequest,
     GetRequest,
     Handler,
@@ -40,11 +42,20 @@ _SERVICES = {
     commands.C_FIND_RQ: Service.FIND,
     commands.C_MOVE_RQ: Service.MOVE,
     commands.C_GET_RQ: Service.GET,
+    commands.N_ACTION_RQ: Service.COMMIT,
+    commands.N_EVENT_REPORT_RQ: Service.COMMIT,
 }
 
 _FAULT = Answer(status.PROCESSING_FAILURE, "Unexpected fault, see the node's log")
 _UNKNOWN = Answer(status.UNRECOGNISED_OPERATION, "This operation is not known to the node")
 _WRONG_CONTEXT = Answer(status.SOP_CLASS_NOT_SUPPORTED, "Not a service of this SOP class")
+
+
+def _name(field: int, service: Service | None) -> str:
+    """By which the tally counts a request."""
+    if field == commands.N_EVENT_REPORT_RQ:
+        return "report"
+    return service.value if service is not None else f"{field:04X}"
 
 
 class Surviving:
@@ -146,14 +157,15 @@ class Server:
             return  # to a request that was given up
         operation = Operation(self._association, message)
         service = _SERVICES.get(field)
-        name = service.value if service is not None else f"{field:04X}"
+        name = _name(field, service)
         answers = self._answers(operation, service)
         try:
             for answer in answers:
                 operation.respond(answer)
                 self.tally.count(name, answer)
         except NetworkError:
-            self.tally.break_off(name)
+            if not operation.is_answered:
+                self.tally.break_off(name)
             raise
         finally:
             answers.close()
@@ -162,7 +174,8 @@ class Server:
     def _answers(
         self, operation: Operation, service: Service | None
     ) -> Generator[Answer, None, None]:
-        """The handler's answers; a fault of its own becomes the last one."""
+        """The handler's answers; a fault of its own becomes the last one. What the handler does
+        after its last answer is done before the next request is served."""
         sink = operation.message.sink
         with Surviving(service.value if service else "request") as guard:
             if sink is not None:
@@ -171,12 +184,14 @@ class Server:
                 yield _UNKNOWN
             else:
                 yield from self._handled(operation, service)
-        if guard.failed:
+        if guard.failed and not operation.is_answered:
             yield _FAULT
 
     def _handled(self, operation: Operation, service: Service) -> Generator[Answer, None, None]:
         context = self._contexts[operation.message.context_id]
-        if service_of(context.abstract_syntax) is not service or not context.as_scp:
+        # Of a report nobody asks who may send it: peers forget to negotiate that.
+        has_role = context.as_scp or operation.message.command.field == commands.N_EVENT_REPORT_RQ
+        if service_of(context.abstract_syntax) is not service or not has_role:
             yield _WRONG_CONTEXT
             return
         yield from self._handler.handle(self._request(operation, service, context))
@@ -186,6 +201,8 @@ class Server:
             return EchoRequest(
                 caller=self._caller, context=context, message_id=operation.message_id
             )
+        if service is Service.COMMIT:
+            return self._of_commitment(operation, context)
         message = operation.message
         common = _Common(
             caller=self._caller,
@@ -202,3 +219,26 @@ class Server:
             return GetRequest(**common, channel=self._channel())
         destination = message.command.text(commands.MOVE_DESTINATION)
         return MoveRequest(**common, move_destination=destination)
+
+    def _of_commitment(self, operation: Operation, context: Context) -> Request:
+        command, information = operation.message.command, bytes(operation.message.data or b"")
+        if command.field == commands.N_EVENT_REPORT_RQ:
+            return EventReportRequest(
+                caller=self._caller,
+                context=context,
+                message_id=operation.message_id,
+                sop_class_uid=command.text(commands.AFFECTED_SOP_CLASS_UID),
+                sop_instance_uid=command.text(commands.AFFECTED_SOP_INSTANCE_UID),
+                event_type=command.number(commands.EVENT_TYPE_ID),
+                information=information,
+            )
+        return ActionRequest(
+            caller=self._caller,
+            context=context,
+            message_id=operation.message_id,
+            sop_class_uid=command.text(commands.REQUESTED_SOP_CLASS_UID),
+            sop_instance_uid=command.text(commands.REQUESTED_SOP_INSTANCE_UID),
+            action_type=command.number(commands.ACTION_TYPE_ID),
+            information=information,
+            channel=self._channel(),
+        )

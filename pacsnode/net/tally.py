@@ -11,6 +11,8 @@ _NAMES = {
     "find": "C-FIND",
     "move": "C-MOVE",
     "get": "C-GET",
+    "commit": "N-ACTION",
+    "report": "N-EVENT-REPORT",
 }
 
 

@@ -11,6 +11,7 @@ from pacsnode import net
 from pacsnode.config.model import Listen, Timeouts
 from pacsnode.dicom import status
 from pacsnode.dicom.message import (
+    ActionRequest,
     Answer,
     Caller,
     FindRequest,
@@ -64,6 +65,7 @@ class ScriptedHandler:
         self.on_begin: Callable[[], None] | None = None
         self.find: Callable[[FindRequest], Iterator[Answer]] = lambda _: iter(())
         self.get: Callable[[GetRequest], Iterator[Answer]] = lambda _: iter(())
+        self.action: Callable[[ActionRequest], Iterator[Answer]] = lambda _: iter(())
         self.requests: list[Request] = []
 
     def admit(self, caller: Caller) -> Rejection | None:
@@ -95,6 +97,9 @@ class ScriptedHandler:
             yield from self.find(request)
         if isinstance(request, GetRequest):
             yield from self.get(request)
+        if isinstance(request, ActionRequest):
+            yield from self.action(request)
+            return
         yield Answer(status.SUCCESS)
 
 

@@ -9,6 +9,8 @@ VERIFICATION = "1.2.840.10008.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.3"
+COMMITMENT = "1.2.840.10008.1.20.1"
+COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 
 RQ, AC, RJ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
@@ -86,6 +88,44 @@ def find_rq(message_id: int, identifier: bytes = b"", context_id: int = 1) -> by
 def get_rq(message_id: int, identifier: bytes = b"", context_id: int = 1) -> bytes:
     data = command(x0002=STUDY_GET, x0100=0x10, x0110=message_id, x0700=0, x0800=1)
     return pdu(P_DATA, pdv(context_id, 3, data)) + pdu(P_DATA, pdv(context_id, 2, identifier))
+
+
+def action_rq(
+    message_id: int, information: bytes = b"", context_id: int = 1, action_type: int = 1
+) -> bytes:
+    data = command(
+        x0003=COMMITMENT,
+        x0100=0x130,
+        x0110=message_id,
+        x0800=1,
+        x1001=COMMITMENT_INSTANCE,
+        x1008=action_type,
+    )
+    return pdu(P_DATA, pdv(context_id, 3, data)) + pdu(P_DATA, pdv(context_id, 2, information))
+
+
+def event_report_rq(
+    message_id: int, information: bytes = b"", context_id: int = 1, event_type: int = 1
+) -> bytes:
+    data = command(
+        x0002=COMMITMENT,
+        x0100=0x100,
+        x0110=message_id,
+        x0800=1,
+        x1000=COMMITMENT_INSTANCE,
+        x1002=event_type,
+    )
+    return pdu(P_DATA, pdv(context_id, 3, data)) + pdu(P_DATA, pdv(context_id, 2, information))
+
+
+def event_report_rsp(message_id: int, context_id: int = 1, status: int = 0) -> bytes:
+    data = command(x0002=COMMITMENT, x0100=0x8100, x0120=message_id, x0800=0x0101, x0900=status)
+    return pdu(P_DATA, pdv(context_id, 3, data))
+
+
+def action_rsp(message_id: int, context_id: int = 1, status: int = 0) -> bytes:
+    data = command(x0002=COMMITMENT, x0100=0x8130, x0120=message_id, x0800=0x0101, x0900=status)
+    return pdu(P_DATA, pdv(context_id, 3, data))
 
 
 def cancel_rq(message_id: int, context_id: int = 1) -> bytes:

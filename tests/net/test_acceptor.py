@@ -295,7 +295,14 @@ def test_a_service_in_the_wrong_context_and_an_unknown_one_are_refused(
     assert peer.response()[0] == status.SOP_CLASS_NOT_SUPPORTED
     n_action = raw.command(x0003=CT, x0100=0x130, x0110=3, x0800=0x0101)
     peer.send(raw.pdu(raw.P_DATA, raw.pdv(1, 3, n_action)))
-    assert peer.response()[0] == status.UNRECOGNISED_OPERATION
+    assert peer.response()[0] == status.SOP_CLASS_NOT_SUPPORTED
+    for number in (0x110, 0x120, 0x140, 0x150):  # N-GET, N-SET, N-CREATE, N-DELETE
+        unknown = raw.command(x0003=CT, x0100=number, x0110=4, x0800=0x0101, x1001="1.2.3")
+        peer.send(raw.pdu(raw.P_DATA, raw.pdv(1, 3, unknown)))
+        answer, _ = peer.message()
+        assert answer[0x0900] == status.UNRECOGNISED_OPERATION.to_bytes(2, "little")
+        assert answer[0x0100] == (number | 0x8000).to_bytes(2, "little")
+        assert answer[0x1000] == b"1.2.3\0"
     peer.send(raw.echo_rq(context_id=1))
     assert peer.response()[0] == status.SUCCESS
 

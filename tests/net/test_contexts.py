@@ -25,7 +25,8 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
         ("1.2.840.10008.5.1.4.1.2.1.1", Service.FIND),
         ("1.2.840.10008.5.1.4.1.2.2.2", Service.MOVE),
         ("1.2.840.10008.5.1.4.1.2.3.3", Service.GET),
-        ("1.2.840.10008.1.20.1", None),  # Storage Commitment, a later version's
+        ("1.2.840.10008.1.20.1", Service.COMMIT),
+        ("1.2.840.10008.1.20.2", None),  # the Pull Model, retired
         ("1.2.840.10008.1.3.10", None),  # DICOMDIR
         ("1.2.840.10008.5.1.4.38.1", None),  # Hanging Protocol
         ("1.2.840.10008.5.1.4.31", None),  # Modality Worklist
@@ -68,3 +69,8 @@ def test_the_requestor_may_be_scp_of_storage_only() -> None:
 def test_where_no_role_is_left_there_is_no_answer() -> None:
     only_scp = Roles(scu=False, scp=True)
     assert choose_roles({"1.2.840.10008.1.1": only_scp, CT: only_scp}) == {CT: only_scp}
+
+
+@pytest.mark.parametrize("roles", [Roles(False, True), Roles(True, True), Roles(True, False)])
+def test_storage_commitment_has_its_requestor_as_whatever_it_wants_to_be(roles: Roles) -> None:
+    assert choose_roles({"1.2.840.10008.1.20.1": roles}) == {"1.2.840.10008.1.20.1": roles}

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from io import BytesIO
 
 from pacsnode.dicom.message import (
+    Answer,
     Channel,
     Context,
     DatasetSource,
+    EventReportRequest,
     Peer,
     ProposedContext,
     Response,
@@ -76,6 +78,7 @@ class ScriptedPeer:
         contexts: Sequence[ProposedContext],
         on_store: Callable[[StoreRequest], Sink] | None = None,
         tick: Tick = no_tick,
+        on_event: Callable[[EventReportRequest], Answer] | None = None,
     ) -> Channel:
         assert 0 < len(contexts) <= 128
         assert len(set(contexts)) == len(contexts)
@@ -180,6 +183,24 @@ class ScriptedChannel:
     def get(self, context: Context, identifier: bytes) -> Iterator[Response]:
         assert self.answers is not None
         return self.answers(context, identifier)
+
+    def action(
+        self, context: Context, sop_instance_uid: str, action_type: int, information: bytes
+    ) -> Response:
+        raise NotImplementedError
+
+    def report_event(
+        self,
+        context: Context,
+        sop_instance_uid: str,
+        event_type: int,
+        information: bytes,
+        tick: Tick = no_tick,
+    ) -> Response:
+        raise NotImplementedError
+
+    def serve(self, seconds: float, tick: Tick = no_tick) -> bool:
+        raise NotImplementedError
 
     def release(self, tick: Tick = no_tick) -> None:
         self.end = self.end or "released"
