@@ -7,6 +7,7 @@ from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance
 from pacsnode.dicom.query import Key, Query
 from pacsnode.errors import InvalidQuery
 from pacsnode.index import copies, notes, salvaging, select, statistics, write
+from pacsnode.index.commitments import Commitments
 from pacsnode.index.conditions import MatchFile
 from pacsnode.index.database import Database
 from pacsnode.index.records import (
@@ -34,6 +35,7 @@ class Index:
     def __init__(self, database: Database, archive_id: str) -> None:
         self._database = database
         self.archive_id = archive_id
+        self.commitments = Commitments(database)
 
     def add(
         self, instance: Instance, stored: StoredInstance, content: bytes | None = None

@@ -11,7 +11,7 @@ from pacsnode.errors import ConfigurationError, SchemaTooNew
 from pacsnode.index.database import Database
 from pacsnode.index.tables import TABLES
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SQLITE_HEADER = b"SQLite format 3\x00"
 
 
@@ -22,8 +22,36 @@ def _add_copies(connection: sqlite3.Connection) -> None:
     )
 
 
+def _add_commitments(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        'CREATE TABLE "commitment" ("id" INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,'
+        ' "transaction_uid" TEXT NOT NULL, "ae_title" TEXT NOT NULL, "host" TEXT NOT NULL,'
+        ' "asked_at" INTEGER NOT NULL, "attempts" INTEGER NOT NULL DEFAULT 0,'
+        ' "is_duplicate" INTEGER NOT NULL DEFAULT 0, "due_at" INTEGER NOT NULL,'
+        ' "lease" TEXT NOT NULL DEFAULT \'\', "claimed_until" INTEGER NOT NULL DEFAULT 0,'
+        ' "size" INTEGER NOT NULL, "request" BLOB NOT NULL, "report" BLOB)'
+    )
+    connection.execute('CREATE INDEX "commitment_due_at" ON "commitment" ("due_at")')
+    connection.execute(
+        'CREATE UNIQUE INDEX "commitment_ae_title_transaction_uid_asked_at_size" ON "commitment"'
+        ' ("ae_title", "transaction_uid", "asked_at", "size")'
+    )
+    connection.execute(
+        'CREATE TABLE "commitment_report" ("id" INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,'
+        ' "transaction_uid" TEXT NOT NULL, "ae_title" TEXT NOT NULL, "report" BLOB NOT NULL,'
+        ' "noted_at" INTEGER NOT NULL)'
+    )
+    connection.execute(
+        'CREATE UNIQUE INDEX "commitmentreport_transaction_uid_ae_title" ON "commitment_report"'
+        ' ("transaction_uid", "ae_title")'
+    )
+
+
 # What brings an index from the version before to this one; run in one transaction each.
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {2: _add_copies}
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
+    2: _add_copies,
+    3: _add_commitments,
+}
 
 
 def prepare(database: Database, archive_id: str) -> str:

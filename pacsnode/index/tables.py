@@ -5,7 +5,7 @@ a level is its keyword in snake case (`column`); it holds the values as received
 backslashes. study_header and series_header keep, word for word, the distinct things that instances
 say of their study and series: from them the two rows are folded (fold.py), anew when an instance
 goes. study_term and series_term are an inverted list of what is searched by (terms.py). flag,
-pending, conflict and lost hold what the storage tree cannot tell (salvaging.py).
+pending, conflict, lost and the commitments hold what the storage tree cannot tell (salvaging.py).
 """
 
 import re
@@ -265,6 +265,43 @@ class Copy(Model):
         without_rowid = True
 
 
+class Commitment(Model):
+    """What somebody asked the node to commit to and has not been told yet (commitments.py). `size`
+    is the request's; `lease` and `claimed_until` say who is at it, `report` what was found."""
+
+    id = AutoIncrementField()
+    transaction_uid = TextField()
+    ae_title = TextField()
+    host = TextField()
+    asked_at = BigIntegerField()
+    attempts = _number()
+    is_duplicate = _number()
+    due_at = BigIntegerField(index=True)
+    lease = _text()
+    claimed_until = _number()
+    size = BigIntegerField()
+    request = BlobField()
+    report = BlobField(null=True)
+
+    class Meta:
+        # Unique, so that none is salvaged twice; with the size, so that it alone tells the backlog.
+        indexes = ((("ae_title", "transaction_uid", "asked_at", "size"), True),)
+
+
+class CommitmentReport(Model):
+    """What a peer reported on what the node asked it to commit to."""
+
+    id = AutoIncrementField()
+    transaction_uid = TextField()
+    ae_title = TextField()
+    report = BlobField()
+    noted_at = BigIntegerField()
+
+    class Meta:
+        table_name = "commitment_report"
+        indexes = ((("transaction_uid", "ae_title"), True),)
+
+
 # In the order in which foreign keys allow their creation.
 TABLES: tuple[type[Model], ...] = (
     Archive,
@@ -281,7 +318,9 @@ TABLES: tuple[type[Model], ...] = (
     Conflict,
     Lost,
     Copy,
+    Commitment,
+    CommitmentReport,
 )
 
 # What the storage tree cannot rebuild.
-NOTES: tuple[type[Model], ...] = (Flag, Pending, Conflict, Lost)
+NOTES: tuple[type[Model], ...] = (Flag, Pending, Conflict, Lost, Commitment, CommitmentReport)

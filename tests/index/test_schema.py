@@ -84,15 +84,39 @@ def test_an_older_schema_is_migrated_step_by_step(
     index.close()
 
 
-def test_a_migration_that_another_process_did_meanwhile_is_not_done_again(path: Path) -> None:
+VERSION_1 = ("copy", "commitment", "commitment_report")  # what it did not have
+
+
+def make_version_1(path: Path) -> None:
     index_room.open(path).close()
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE archive SET schema_version = 1")
-        connection.execute("DROP TABLE copy")
-        connection.commit()
+        for table in VERSION_1:
+            connection.execute(f"DROP TABLE {table}")
+
+
+def statements(path: Path) -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return set(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+
+
+def test_a_migrated_index_has_the_tables_of_a_new_one(path: Path, tmp_path: Path) -> None:
+    make_version_1(path)
+    index_room.open(path).close()
+    index_room.open(tmp_path / "new").close()
+    migrated, new = (
+        {(name, text.replace("BIGINT", "INTEGER")) for name, text in statements(each)}
+        for each in (path, tmp_path / "new")
+    )
+    assert migrated == new
+
+
+def test_a_migration_that_another_process_did_meanwhile_is_not_done_again(path: Path) -> None:
+    make_version_1(path)
     index = index_room.open(path)
     schema._migrate(index._database, path, 1)  # what this process had read before
     assert index.copy_keys() == []
+    assert index.commitments.backlog().open == 0
     index.close()
 
 
