@@ -1,0 +1,20 @@
+"""Transport Layer Security for both sides, with the standard library: contexts from the
+configuration, what certificates say, and OpenSSL's reasons in words."""
+
+from pacsnode.tls.certificate import Certificate, Subject, certificates_in, read_certificate
+from pacsnode.tls.contexts import Outgoing, client_context, remarks, server_context
+from pacsnode.tls.failure import client_fault, reason, server_fault
+
+__all__ = [
+    "Certificate",
+    "Outgoing",
+    "Subject",
+    "certificates_in",
+    "client_context",
+    "client_fault",
+    "read_certificate",
+    "reason",
+    "remarks",
+    "server_context",
+    "server_fault",
+]

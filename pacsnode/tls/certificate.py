@@ -1,0 +1,126 @@
+"""What an X.509 certificate says of itself (RFC 5280 4.1): its subject, and how long it is good.
+
+The standard library tells these of a peer's certificate alone, and not of the node's own."""
+
+import re
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+Subject = tuple[tuple[str, str], ...]
+
+_BLOCK = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
+_SEQUENCE, _SET, _OBJECT_IDENTIFIER, _VERSION = 0x30, 0x31, 0x06, 0xA0
+_UTC_TIME, _GENERALISED_TIME = 0x17, 0x18
+_LONG = 0x80  # a length in several bytes
+_MORE = 0x80  # a number goes on in the next byte
+
+# How the bytes of a text are to be read, by its tag; T61String holds what its writer had in mind.
+_ENCODINGS = {
+    0x0C: "utf-8",
+    0x12: "ascii",
+    0x13: "ascii",
+    0x14: "latin-1",
+    0x16: "ascii",
+    0x1A: "ascii",
+    0x1C: "utf-32-be",
+    0x1E: "utf-16-be",
+}
+
+# RFC 4514 3, and what else is common; others go by their numbers.
+_SHORT_NAMES = {
+    "2.5.4.3": "CN",
+    "2.5.4.5": "SERIALNUMBER",
+    "2.5.4.6": "C",
+    "2.5.4.7": "L",
+    "2.5.4.8": "ST",
+    "2.5.4.9": "STREET",
+    "2.5.4.10": "O",
+    "2.5.4.11": "OU",
+    "0.9.2342.19200300.100.1.1": "UID",
+    "0.9.2342.19200300.100.1.25": "DC",
+    "1.2.840.113549.1.9.1": "EMAILADDRESS",
+}
+
+
+class Certificate(NamedTuple):
+    """The subject's attributes in the order of RFC 4514: the last of the certificate first."""
+
+    subject: Subject
+    not_before: datetime
+    not_after: datetime
+
+
+def certificates_in(pem: bytes) -> list[Certificate]:
+    """Those of a PEM file. Raises ValueError where one cannot be read."""
+    blocks = _BLOCK.findall(pem)
+    return [read_certificate(ssl.PEM_cert_to_DER_cert(block.decode("latin-1"))) for block in blocks]
+
+
+def read_certificate(der: bytes) -> Certificate:
+    """A certificate in DER. Raises ValueError."""
+    try:
+        body = next(_elements(_only(der)))[1]
+        fields = [field for field in _elements(body) if field[0] != _VERSION]
+        # Serial number, algorithm, issuer, validity, subject.
+        validity, subject = fields[3][1], fields[4][1]
+        not_before, not_after = (_moment(*time) for time in _elements(validity))
+        names = [_attribute(content) for group in _elements(subject) for content in _group(group)]
+    except (IndexError, StopIteration, UnicodeDecodeError) as error:
+        raise ValueError("a certificate that cannot be read") from error
+    return Certificate(tuple(reversed(names)), not_before, not_after)
+
+
+def _only(der: bytes) -> bytes:
+    return next(_elements(der))[1]
+
+
+def _group(element: tuple[int, bytes]) -> Iterator[bytes]:
+    return (content for _, content in _elements(element[1]))
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tags and contents of what stands one after the other in `data`. Raises IndexError where it
+    is cut off."""
+    position = 0
+    while position < len(data):
+        tag, length = data[position], data[position + 1]
+        position += 2
+        if length & _LONG:
+            count = length & ~_LONG
+            length = int.from_bytes(data[position : position + count], "big")
+            position += count
+        if position + length > len(data):
+            raise IndexError(f"an element of {length} bytes is cut off")
+        yield tag, data[position : position + length]
+        position += length
+
+
+def _moment(tag: int, content: bytes) -> datetime:
+    text = content.decode("ascii")
+    if tag == _UTC_TIME:  # two digits stand for 1950 to 2049 (RFC 5280 4.1.2.5.1)
+        text = ("19" if text[:2] >= "50" else "20") + text
+    elif tag != _GENERALISED_TIME:
+        raise ValueError(f"a time with the tag {tag:02X}")
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+
+
+def _attribute(content: bytes) -> tuple[str, str]:
+    (tag, identifier), (value_tag, value) = _elements(content)
+    if tag != _OBJECT_IDENTIFIER:
+        raise ValueError("an attribute without its type")
+    number = _dotted(identifier)
+    return _SHORT_NAMES.get(number, number), value.decode(_ENCODINGS.get(value_tag, "latin-1"))
+
+
+def _dotted(identifier: bytes) -> str:
+    numbers, number = [], 0
+    for byte in identifier:
+        number = number << 7 | byte & ~_MORE
+        if not byte & _MORE:
+            numbers.append(number)
+            number = 0
+    first = min(numbers[0] // 40, 2)
+    return ".".join(map(str, [first, numbers[0] - 40 * first, *numbers[1:]]))
