@@ -2,15 +2,21 @@
 UIDs of the same length."""
 
 import random
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 from blake3 import blake3
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
+from pydicom.data import get_testdata_file
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 
-from tests.interface.peer import CT, encoded
+from tests.interface.peer import BIG_ENDIAN, CT, DEFLATED, IMPLICIT, encoded
 
+NAME = "LOAD^TEST"
 PATIENT = "PATIENT00000"
 STUDY, SERIES, INSTANCE = (f"2.25.{number}{'0' * 26}" for number in (1, 2, 3))
 REMARK = "REMARK0000000000"
@@ -55,6 +61,10 @@ class Template:
             header = header.replace(before.encode(), after.encode())
         start = chance.randrange(len(self.pixels)) if self.pixels else 0
         data = b"".join((header, self.pixels[start:], self.pixels[:start]))
+        if self.transfer_syntax == DEFLATED:
+            deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+            data = deflater.compress(data) + deflater.flush()
+            data += bytes(len(data) % 2)
         digest = blake3(data).digest()
         return Instance(
             place.patient_id, self.sop_class_uid, uid, self.transfer_syntax, data, digest
@@ -70,6 +80,7 @@ def new_place(patient_id: str, chance: random.Random) -> Place:
     return Place(patient_id, new_uid(chance), new_uid(chance))
 
 
+@cache
 def sliced(side: int, transfer_syntax: str) -> Template:
     """A slice of `side` times `side` pixels, in a transfer syntax that does not compress."""
     pixels = random.Random(side).randbytes(side * side * 2)
@@ -84,6 +95,19 @@ def sliced(side: int, transfer_syntax: str) -> Template:
     return Template(CT, transfer_syntax, header, pixels)
 
 
+def bundled(name: str) -> Template:
+    """One of pydicom's own files, in its transfer syntax."""
+    path = get_testdata_file(name, download=False)
+    assert path is not None, name
+    ds = identified(dcmread(str(path)))
+    transfer_syntax = ds.file_meta.TransferSyntaxUID
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR = transfer_syntax == IMPLICIT
+    buffer.is_little_endian = transfer_syntax != BIG_ENDIAN
+    write_dataset(buffer, ds)
+    return Template(str(ds.SOPClassUID), str(transfer_syntax), buffer.getvalue())
+
+
 def identified(ds: Dataset) -> Dataset:
     """Put what a Template replaces into `ds`."""
     values = {
@@ -92,7 +116,7 @@ def identified(ds: Dataset) -> Dataset:
         "StudyInstanceUID": STUDY,
         "SeriesInstanceUID": SERIES,
         "PatientID": PATIENT,
-        "PatientName": "LOAD^TEST",
+        "PatientName": NAME,
         "StudyDate": "20240131",
         "StudyTime": "101530",
         "Modality": "CT",

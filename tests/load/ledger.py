@@ -9,12 +9,11 @@ from tests.load.instances import Instance
 
 @dataclass
 class _Patient:
-    """By SOP Instance UID: the digest that was acknowledged last, with those that were begun since,
-    and all there ever were. One that `is_leaving` is being deleted."""
+    """By SOP Instance UID: the digest that was acknowledged last, and it with those that were begun
+    since. One that `is_leaving` is being deleted."""
 
     acknowledged: dict[str, bytes] = field(default_factory=dict)
     begun: dict[str, set[bytes]] = field(default_factory=dict)
-    ever: dict[str, set[bytes]] = field(default_factory=dict)
     is_leaving: bool = False
 
 
@@ -25,6 +24,7 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._patients: dict[str, _Patient] = {}
+        self._sent: dict[str, set[bytes]] = {}
         self._faults: list[str] = []
         self.acknowledgements = 0
         self.compared = 0
@@ -34,7 +34,7 @@ class Ledger:
         """From now on the node may have it."""
         with self._lock:
             patient = self._patients.setdefault(instance.patient_id, _Patient())
-            for digests in (patient.begun, patient.ever):
+            for digests in (patient.begun, self._sent):
                 digests.setdefault(instance.sop_instance_uid, set()).add(instance.digest)
 
     def acknowledge(self, instance: Instance) -> None:
@@ -75,17 +75,21 @@ class Ledger:
     def may_stand(self, patient_id: str, uid: str, digest: bytes) -> bool:
         """Whether these bytes, while nothing is under way, are what must be there, or were begun
         after it."""
-        return self._is_among(patient_id, uid, digest, "begun")
-
-    def was_sent(self, patient_id: str, uid: str, digest: bytes) -> bool:
-        """Whether these bytes are whole: what may be seen while they are being replaced."""
-        return self._is_among(patient_id, uid, digest, "ever")
-
-    def _is_among(self, patient_id: str, uid: str, digest: bytes, which: str) -> bool:
         with self._lock:
             self.compared += 1
             patient = self._patients.get(patient_id, _Patient())
-            return digest in getattr(patient, which).get(uid, ())
+            return digest in patient.begun.get(uid, ())
+
+    def was_sent(self, uid: str, digest: bytes) -> bool:
+        """Whether these bytes are whole: what may be seen while they are being replaced."""
+        with self._lock:
+            self.compared += 1
+            return digest in self._sent.get(uid, ())
+
+    def is_staying(self, patient_id: str) -> bool:
+        """Whether it is there, and nobody deletes it."""
+        with self._lock:
+            return patient_id in self._patients and not self._patients[patient_id].is_leaving
 
     def leaving(self, patient_id: str) -> None:
         with self._lock:
@@ -101,4 +105,3 @@ class Ledger:
             patient = self._patients.setdefault(patient_id, _Patient())
             patient.acknowledged = dict(found)
             patient.begun = {uid: {digest} for uid, digest in found.items()}
-            patient.ever = {uid: {digest} for uid, digest in found.items()}

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.load.checks import Checks
 from tests.load.ledger import Ledger
-from tests.storm import checks
-from tests.storm.senders import SENDERS, Storm, deleting
-from tests.storm.tree import Tree
+from tests.load.tree import Tree
+from tests.storm.senders import KINDS, SENDERS, Storm, deleting
 
 WORKER, SUPERVISOR, TREE, STARTING = "worker", "supervisor", "tree", "tree while it starts"
 WEIGHTS: Mapping[str, int] = {WORKER: 8, SUPERVISOR: 1, TREE: 9, STARTING: 2}
@@ -40,8 +40,13 @@ class Run:
     on everything but the node's own pace. What was not as it should be is in `ledger.faults`."""
 
     def __init__(self, folder: Path, chance: random.Random, longest: float = LONGEST) -> None:
-        self.tree = Tree(folder)
+        self.tree = Tree(
+            folder,
+            storage={"on_duplicate": "replace", "min_free": 0},
+            access={"unknown_callers": "all"},
+        )
         self.ledger = Ledger()
+        self._checks = Checks(self.tree, self.ledger, KINDS)
         self.figures = Figures()
         self._chance = chance
         self._longest = longest
@@ -58,11 +63,11 @@ class Run:
                 on_kill(self.figures)
                 if self.ledger.faults:
                     return
-            checks.check_everything(self.tree, self.ledger)
+            self._checks.everything()
 
     def _round(self, kind: str) -> None:
         patient_id = f"PATIENT{self.figures.total:05}"
-        storm = Storm(self.tree, self.ledger, self._chance, patient_id)
+        storm = Storm(self.tree, self.ledger, self._checks, self._chance, patient_id)
         older = self.ledger.patients()
         deleted = older[0] if len(older) > KEPT else None
         is_worker = kind == WORKER
@@ -103,11 +108,11 @@ class Run:
         self.figures.restarts.append(time.monotonic() - begun)
 
     def _check(self, patient_id: str, deleted: str | None) -> None:
-        self.figures.unacknowledged += checks.check_patient(self.tree, self.ledger, patient_id)
+        self.figures.unacknowledged += self._checks.patient(patient_id)
         if deleted is not None:
-            checks.check_deleted(self.tree, self.ledger, deleted)
-        checks.check_leftovers(self.tree, self.ledger)
+            self._checks.deleted(deleted)
+        self._checks.leftovers()
         if self.figures.total % OFTEN == 0:
-            checks.check_index(self.tree, self.ledger)
+            self._checks.index()
         if self.figures.total % SELDOM == 0:
-            checks.check_everything(self.tree, self.ledger)
+            self._checks.everything()

@@ -4,29 +4,18 @@ deletes."""
 import random
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from blake3 import blake3
-
 from tests.benchmarks.peers import environment
-from tests.interface.peer import (
-    CT,
-    EXPLICIT,
-    IMPLICIT,
-    STUDY_FIND,
-    STUDY_GET,
-    Association,
-    Ended,
-    Response,
-    keys,
-)
+from tests.interface.peer import CT, EXPLICIT, IMPLICIT, Association, Ended
+from tests.load.checks import Checks
 from tests.load.instances import Instance, Place, Template, choose, new_place, new_uid, sliced
 from tests.load.ledger import Ledger
-from tests.storm.tree import AE_TITLE, PATIENCE, Tree
+from tests.load.tree import AE_TITLE, PATIENCE, Tree
 
 SENDERS = 8
 TEMPLATES = (
@@ -34,6 +23,7 @@ TEMPLATES = (
     (sliced(32, IMPLICIT), 2),
     (sliced(512, EXPLICIT), 3),
 )
+KINDS = [(each.sop_class_uid, each.transfer_syntax) for each, _ in TEMPLATES]
 LOST = (Ended, OSError)  # what a killed peer looks like
 
 
@@ -51,6 +41,7 @@ class Storm:
 
     tree: Tree
     ledger: Ledger
+    checks: Checks
     chance: random.Random
     patient_id: str
 
@@ -137,41 +128,11 @@ class Storm:
         for place in self._common:
             if self.over.is_set():
                 return
-            with reader(self.tree) as peer:
-                for uid, digest in retrieve(
-                    peer, self.ledger, "SERIES", SeriesInstanceUID=place.series_instance_uid
-                ).items():
-                    if not self.ledger.was_sent(self.patient_id, uid, digest):
+            with self.checks.reader() as peer:
+                wanted = {"SeriesInstanceUID": place.series_instance_uid}
+                for uid, digest in self.checks.retrieve(peer, "SERIES", **wanted).items():
+                    if not self.ledger.was_sent(uid, digest):
                         self.ledger.fault(f"{uid} was served, but never sent like this")
-
-
-@contextmanager
-def reader(tree: Tree) -> Iterator[Association]:
-    """An association for C-FIND and C-GET."""
-    with Association(
-        tree.address,
-        (STUDY_FIND, [EXPLICIT]),
-        (STUDY_GET, [EXPLICIT]),
-        (CT, [EXPLICIT]),
-        (CT, [IMPLICIT]),
-        as_scp=[CT],
-        called=AE_TITLE,
-    ) as peer:
-        yield peer
-        peer.release()
-
-
-def retrieve(peer: Association, ledger: Ledger, level: str, **values: str) -> Mapping[str, bytes]:
-    """C-GET; digests by SOP Instance UID. What does not come as it should is a fault."""
-    peer.stored.clear()
-    final: Response = peer.get(STUDY_GET, keys(level, **values))[-1]
-    _, completed, failed, warning = final.counters
-    if (final.status, completed, failed, warning) != (0, len(peer.stored), 0, 0):
-        ledger.fault(f"C-GET: {final.status:04X} {final.comment} {final.counters}")
-    received = {uid: blake3(data).digest() for uid, _, data in peer.stored}
-    if len(received) != len(peer.stored):
-        ledger.fault("C-GET: an instance came twice")
-    return received
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.benchmarks import processes
@@ -21,20 +22,20 @@ HOST = "127.0.0.1"
 
 class Tree:
     """A node with two workers in `folder`, at the same port after each start; what it says is in
-    folder/log."""
+    folder/log. `sections` are those of its configuration, less listen."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **sections: Mapping[str, object]) -> None:
         self.address = (HOST, processes.free_port())
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self.data_dir = folder / "pacsnode-data"
-        config = {
-            "listen": {"port": self.address[1], "workers": 2},
-            "storage": {"on_duplicate": "replace", "min_free": 0},
-            "access": {"unknown_callers": "all"},
-        }
+        self.configure(**sections)
+
+    def configure(self, **sections: Mapping[str, object]) -> None:
+        """Write the configuration, which a start or a reload takes over."""
+        config = {"listen": {"port": self.address[1], "workers": 2}, **sections}
         # JSON is YAML.
-        (folder / "config.yaml").write_text(json.dumps(config), "utf-8")
+        (self._folder / "config.yaml").write_text(json.dumps(config), "utf-8")
 
     def command(self, *arguments: str) -> list[str]:
         """A pacsnode command with the node's configuration."""
@@ -75,6 +76,11 @@ class Tree:
             said = process.stdout.readline()
         assert said.startswith(b"ready "), f"{said!r}\n{self.log_tail()}"
 
+    @property
+    def pid(self) -> int:
+        """Of the supervisor."""
+        return self._running().pid
+
     def workers(self) -> list[int]:
         """The process numbers of those that live."""
         return [
@@ -82,9 +88,8 @@ class Tree:
         ]
 
     def kill_worker(self, chance: random.Random) -> None:
-        """One of them; returns when the supervisor has another in its place that serves."""
-        before = self.workers()
-        os.kill(chance.choice(before), signal.SIGKILL)
+        """One of them; its supervisor is expected to put another in its place."""
+        os.kill(chance.choice(self.workers()), signal.SIGKILL)
 
     def wait_for_workers(self, starts: int) -> None:
         """Until so many workers have begun to serve since the log began."""
@@ -111,6 +116,17 @@ class Tree:
             for descriptor in filter(None, watched):
                 ended = select.select([descriptor], [], [], PATIENCE)[0]
                 assert ended, "a worker lives on without its supervisor"
+
+    def stop(self) -> int:
+        """As a service manager does; the exit code."""
+        process = self._running()
+        process.terminate()
+        code = process.wait(PATIENCE)
+        self._reap()
+        return code
+
+    def reload(self) -> None:
+        self._running().send_signal(signal.SIGHUP)
 
     def close(self) -> None:
         """Whatever is left of it."""
