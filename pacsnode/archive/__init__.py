@@ -9,6 +9,7 @@ from typing import Self
 from pacsnode import index as index_room
 from pacsnode import storage as storage_room
 from pacsnode.archive.behind import Behind
+from pacsnode.archive.commit import Commitments
 from pacsnode.archive.condition import troubles
 from pacsnode.archive.delete import delete_selected
 from pacsnode.archive.fetch import fetch_stored
@@ -21,10 +22,11 @@ from pacsnode.archive.settle import recover
 from pacsnode.archive.stats import Figures, statistics
 from pacsnode.archive.store import Policy, Receipt, Reception
 from pacsnode.archive.verify import Fault, Finding, findings
+from pacsnode.dicom.commitment import CommitmentReport
 from pacsnode.dicom.instance import StoredInstance
 from pacsnode.dicom.query import Query
 from pacsnode.errors import ConfigurationError, StorageError
-from pacsnode.index import Conflict, Flag, Index
+from pacsnode.index import Conflict, Flag, Index, NotedReport
 from pacsnode.storage import Arrival, Storage, StoredFile
 
 __all__ = [
@@ -58,6 +60,9 @@ class Archive:
         self._policy = policy
         self._reception = Reception(self._storage, self._index, policy, self._behind)
         self._files = Files(self._storage, policy.character_sets)
+        self._commitments = Commitments(
+            self._storage, self._index, policy.character_sets, policy.min_free
+        )
 
     def assume(self, character_sets: Mapping[str, str]) -> None:
         """Take these, from now on, for datasets that declare none, by the AE title that they came
@@ -119,6 +124,20 @@ class Archive:
     def troubles(self) -> list[str]:
         """What is wrong at this moment, a line each."""
         return list(troubles(self._storage, self._index, self._policy, self._reception))
+
+    @property
+    def commitments(self) -> Commitments:
+        """Transactions of storage commitment that the node was asked for."""
+        return self._commitments
+
+    def note_report(self, report: CommitmentReport, from_ae_title: str) -> bool:
+        """Keep a peer's report on what the node asked it to commit to, durably; False where there
+        is no room. Raises IndexFailure."""
+        return self._commitments.note_report(report, from_ae_title)
+
+    def commitment_report(self, transaction_uid: str) -> NotedReport | None:
+        """The peer's report, if it came within the last 30 days. Raises IndexFailure."""
+        return self._commitments.noted_report(transaction_uid)
 
     def flags(self) -> Iterator[Flag]:
         """What people should look at."""

@@ -17,8 +17,19 @@ def troubles(storage: Storage, index: Index, policy: Policy, reception: Receptio
         index.instance("")
     except IndexFailure as error:
         yield f"the index cannot be read: {error}"
+    else:
+        yield from _backlog(index)
     if reception.failure:
         yield f"the last instance could not be stored: {reception.failure}"
+
+
+def _backlog(index: Index) -> Iterator[str]:
+    stuck = index.commitments.backlog().stuck
+    if stuck:
+        yield (
+            f"{stuck} reports on storage commitment could not be delivered several times; the log "
+            "says to whom, and why"
+        )
 
 
 def _space(storage: Storage, min_free: int) -> Iterator[str]:

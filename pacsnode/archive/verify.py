@@ -60,7 +60,7 @@ def findings(
     for done, row in enumerate(index.select(EVERYTHING), 1):
         finding = _check(storage, row)
         if finding is not None:
-            finding = _check_again(storage, index, row, character_sets)
+            finding = check_again(storage, index, row, character_sets)
         elif row.is_lost:
             index.set_lost(row.uids.sop_instance_uid, False)
         if finding is not None:
@@ -92,7 +92,7 @@ def _check(storage: Storage, row: StoredInstance) -> Finding | None:
     return Finding(Fault.ALTERED, name, row.uids, f"{uid}: the bytes are not those received")
 
 
-def _check_again(
+def check_again(
     storage: Storage, index: Index, suspect: StoredInstance, character_sets: CharacterSets
 ) -> Finding | None:
     """Under the lock, by the row as it is now."""

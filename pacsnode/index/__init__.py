@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pacsnode.errors import ConfigurationError, PacsnodeError
 from pacsnode.index import schema
+from pacsnode.index.commitments import Asked, Backlog, Commitment, NotedReport
 from pacsnode.index.database import Database
 from pacsnode.index.index import Index
 from pacsnode.index.records import (
@@ -19,12 +20,16 @@ from pacsnode.index.records import (
 )
 
 __all__ = [
+    "Asked",
+    "Backlog",
+    "Commitment",
     "Conflict",
     "Copy",
     "CopyKey",
     "Flag",
     "Index",
     "Match",
+    "NotedReport",
     "Pending",
     "Share",
     "Statistics",
