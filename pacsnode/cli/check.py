@@ -34,6 +34,7 @@ def command(run: Run, peer: str | None, move: bool) -> None:
 
 
 def _say_listen(configuration: "Configuration") -> None:
+    from pacsnode.node import limits
     from pacsnode.node.address import address_text
 
     listen = configuration.listen
@@ -42,6 +43,8 @@ def _say_listen(configuration: "Configuration") -> None:
     say(f"address: {address_text(listen.host, listen.port or 0)} {port}".rstrip())
     say(f"associations: {listen.max_associations} at most")
     say(f"processes that serve them: {listen.processes}")
+    if short := limits.shortage(listen.max_associations, limits.most_open_files()):
+        complain(short)
     say("TLS: none")
 
 

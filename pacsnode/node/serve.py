@@ -12,6 +12,7 @@ from pacsnode import __version__, log
 from pacsnode.config.load import load
 from pacsnode.config.model import Configuration
 from pacsnode.errors import ConfigurationError
+from pacsnode.node import limits
 from pacsnode.node.address import address_text
 from pacsnode.node.alone import Alone
 from pacsnode.node.signals import Signals
@@ -37,6 +38,7 @@ def serve(
     cannot start."""
     log.configure(configuration.log.level, configuration.log.format)
     threading.excepthook = _log_thread_fault
+    _allow_open_files(configuration.listen.max_associations)
     processes = configuration.listen.processes
     node = Supervisor(configuration, path) if processes > 1 else Alone(configuration)
     # Until now a signal ends the start; from here on it waits its turn.
@@ -59,6 +61,12 @@ def serve(
     notify("STOPPING=1")
     node.stop(GRACE)
     logger.info("stopped")
+
+
+def _allow_open_files(max_associations: int) -> None:
+    short = limits.shortage(max_associations, limits.raise_open_files())
+    if short:
+        logger.warning("%s", short)
 
 
 def _watch(
