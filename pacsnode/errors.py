@@ -22,6 +22,7 @@
     ├── DuplicateRefused           the instance is here already and storage.on_duplicate is reject
     ├── NodeUnavailable            the running node does not say how it is, or none runs
     ├── IndexFailure               the index failed: I/O, corruption, locked for too long
+    │   ├── IndexDamaged           its file is not whole: the text names `pacsnode reindex`
     │   └── IndexFull              no room for the index to grow
     └── NetworkError               an association, in or out, failed at a named step
         ├── PeerUnreachable        name, tcp or tls
@@ -128,6 +129,10 @@ class NodeUnavailable(PacsnodeError):
 
 class IndexFailure(PacsnodeError):
     """The index could not be read or written."""
+
+
+class IndexDamaged(IndexFailure):
+    """The index file is not what SQLite left; only `pacsnode reindex` mends that."""
 
 
 class IndexFull(IndexFailure):

@@ -18,6 +18,7 @@ from pacsnode.archive.find import find as find_answers
 from pacsnode.archive.find import select as select_instances
 from pacsnode.archive.folder import DataFolder, agree, identity
 from pacsnode.archive.outcome import Kind, OnDuplicate, OnStored, Outcome
+from pacsnode.archive.repair import repair
 from pacsnode.archive.settle import recover
 from pacsnode.archive.stats import Figures, statistics
 from pacsnode.archive.store import Policy, Receipt, Reception
@@ -114,9 +115,17 @@ class Archive:
             progress,
         )
 
-    def verify(self, progress: Callable[[int], None] = lambda done: None) -> Iterator[Finding]:
-        """Compare index and storage tree, byte for byte; see archive/verify.py."""
-        return findings(self._storage, self._index, self._policy.character_sets, progress)
+    def verify(
+        self, progress: Callable[[int], None] = lambda checked: None, *, repairing: bool = False
+    ) -> Iterator[Finding]:
+        """Compare index and storage tree, byte for byte, and put right what is found, if wanted;
+        see archive/verify.py and archive/repair.py. Raises StorageError or IndexFailure."""
+        self._index.check()
+        sets = self._policy.character_sets
+        if repairing:
+            yield from repair(self._storage, self._index, sets, self._folder.path, progress)
+        else:
+            yield from findings(self._storage, self._index, sets, progress)
 
     def statistics(self) -> Figures:
         return statistics(self._folder, self._storage, self._index)
@@ -178,7 +187,9 @@ def open_archive(
     folder = DataFolder(data_dir)
     folder.use(serving=serving)
     try:
-        storage = storage_room.open(folder.instances, folder.conflicts, fsync=fsync)
+        storage = storage_room.open(
+            folder.instances, folder.conflicts, folder.quarantine, fsync=fsync
+        )
         archive_id = identity(folder, storage)
         folder.make_private(folder.index)
         index = index_room.open(folder.index, fsync=fsync, archive_id=archive_id)

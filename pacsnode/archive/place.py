@@ -164,7 +164,8 @@ class Placing:
         if self._on_duplicate is OnDuplicate.REPLACE:
             return self._replace(new, present, in_place)
         self._withdraw(new, in_place)
-        set_aside(self._storage, self._index, new.incoming, new.stored)
+        with self._storage.changing():
+            set_aside(self._storage, self._index, new.incoming, new.stored)
         return Kind.CONFLICT
 
     def _withdraw(self, new: Newcomer, in_place: bool) -> None:

@@ -1,18 +1,17 @@
 """The index made anew from the storage tree alone, in the order in which the instances came."""
 
-import heapq
 import logging
 import os
-import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from pacsnode import index as index_room
 from pacsnode import storage as storage_room
 from pacsnode.archive.folder import DataFolder
+from pacsnode.archive.receipt_order import ReceiptOrder
 from pacsnode.archive.settle import (
     CharacterSets,
     header_of,
@@ -33,9 +32,6 @@ from pacsnode.storage import Storage, place
 from pacsnode.storage.folders import sync_folder
 
 log = logging.getLogger(__name__)
-
-# Names sorted in memory at a time; the rest waits in temporary files.
-_RUN = 100_000
 
 # done, total. The total is known when the tree has been walked, and 0 until then.
 Progress = Callable[[int, int], None]
@@ -67,7 +63,9 @@ def reindex(
     folder = DataFolder(data_dir)
     folder.use(alone=True)
     try:
-        storage = storage_room.open(folder.instances, folder.conflicts, fsync=fsync)
+        storage = storage_room.open(
+            folder.instances, folder.conflicts, folder.quarantine, fsync=fsync
+        )
         return _Rebuilding(folder, storage, character_sets or {}, progress, complain).run()
     finally:
         folder.release()
@@ -134,10 +132,10 @@ class _Rebuilding:
 
     def _fill(self, index: Index) -> None:
         total = 0
-        with closing(_Sorter(self._folder.path)) as names:
+        with closing(ReceiptOrder(self._folder.path)) as names:
             for name, opened in self._storage.walk():
-                if opened is None:
-                    self._refuse(name, "not a file of this archive")
+                if isinstance(opened, StorageError):
+                    self._refuse(name, str(opened))
                     continue
                 opened.file.close()
                 names.add(opened.stored.received_at, name)
@@ -193,43 +191,6 @@ class _Rebuilding:
             for stored in self._duplicates:
                 with self._storage.changing():
                     set_aside(self._storage, index, None, stored)
-
-
-class _Sorter:
-    """Names in the order of receipt, however many: runs that are sorted in memory wait in files
-    without names."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._names: list[tuple[int, str]] = []
-        self._runs: list[IO[str]] = []
-
-    def add(self, received_at: int, name: str) -> None:
-        self._names.append((received_at, name))
-        if len(self._names) >= _RUN:
-            self._spill()
-
-    def _spill(self) -> None:
-        run = tempfile.TemporaryFile("w+", encoding="ascii", dir=self._folder)  # noqa: SIM115
-        self._runs.append(run)
-        run.writelines(f"{received_at} {name}\n" for received_at, name in sorted(self._names))
-        run.seek(0)
-        self._names = []
-
-    def __iter__(self) -> Iterator[str]:
-        sources = [_read(run) for run in self._runs]
-        for _, name in heapq.merge(sorted(self._names), *sources):
-            yield name
-
-    def close(self) -> None:
-        for run in self._runs:
-            run.close()
-
-
-def _read(run: IO[str]) -> Iterator[tuple[int, str]]:
-    for line in run:
-        received_at, _, name = line.rstrip("\n").partition(" ")
-        yield int(received_at), name
 
 
 # What SQLite keeps beside a database.

@@ -11,6 +11,7 @@ note in the index. Each step may itself be interrupted and is then done again.
   new instance        a file with a temporary name besides its place (storage/files.py): kept where
                       the index has it, taken back where not, for then it was never acknowledged."""
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
@@ -76,22 +77,72 @@ def settle_pending(storage: Storage, index: Index, character_sets: CharacterSets
             _finish_replacement(storage, index, note, character_sets)
 
 
-def finish_removals(storage: Storage, index: Index, removals: Sequence[Pending]) -> None:
-    """Remove files whose rows went. Inside storage.changing."""
-    doomed, done = [], []
+def finish_removals(
+    storage: Storage, index: Index, removals: Sequence[Pending]
+) -> list[StorageError]:
+    """Remove files whose rows went; returns why some of them stay, which keep their notes. Inside
+    storage.changing."""
+    doomed, done, faults = [], [], []
     for note in removals:
-        standing = storage.stands(note.uids)
+        try:
+            standing = storage.stands(note.uids)
+        except StorageError as error:
+            faults.append(error)
+            continue
         if standing is Standing.WRITING:
             # Either its own writer, whose row came and went before it was done, or a newcomer who
             # found the place free: told apart when that one is done.
             continue
         if standing is Standing.NOTHING or not _is_place_known(index, note.uids):
             # Nothing there: the deletion may not be durable yet.
-            doomed.append(note.uids)
-        done.append(note)
-    storage.delete(*doomed)
-    for note in done:
+            doomed.append(note)
+        else:
+            done.append(note)
+    removed, refused = _remove(storage, doomed)
+    for note in done + removed:
         index.settle(note)
+    faults += refused
+    for fault in faults:
+        log.error("a deleted file stays: %s: tried again at the next start, and by verify", fault)
+    return faults
+
+
+def _remove(
+    storage: Storage, doomed: Sequence[Pending]
+) -> tuple[list[Pending], list[StorageError]]:
+    """All at once; where one is refused, one by one, so that it keeps no other from going. After a
+    failure of the disk nobody can tell which of them went: all are done again later."""
+    try:
+        storage.delete(*(note.uids for note in doomed))
+    except StorageError as error:
+        if not _is_refusal(error):
+            return [], [error]
+    else:
+        return list(doomed), []
+    removed, refused = [], []
+    for note in doomed:
+        try:
+            storage.delete(note.uids)
+            removed.append(note)
+        except StorageError as error:
+            refused.append(error)
+    return removed, refused
+
+
+def _is_refusal(error: StorageError) -> bool:
+    """Whether the file system would not, rather than could not."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.EISDIR,
+        errno.EBUSY,
+    )
+
+
+def is_doomed(index: Index, uids: InstanceUIDs) -> bool:
+    """Whether what stands in this place was deleted and is still to be removed."""
+    return any(note.kind == REMOVE and note.uids == uids for note in index.pending())
 
 
 def _is_place_known(index: Index, uids: InstanceUIDs) -> bool:
@@ -193,22 +244,30 @@ def _settle_leftover(
 
 
 def _record_conflicts(storage: Storage, index: Index, character_sets: CharacterSets) -> None:
-    """What a crash set aside without a record."""
-    known = {conflict.name for conflict in index.conflicts()}
-    for name, opened in storage.aside(known):
-        uids, source, received_at = InstanceUIDs("", "", ""), "", 0
-        if opened is not None:
-            source, received_at = opened.stored.source_ae_title, opened.stored.received_at
-            with closing(opened.file), suppress(DicomError):
-                uids = header_of(opened, character_sets).uids
-        index.add_conflict(name, uids, source, received_at)
+    """What a crash set aside without a record, or settled without taking the record away."""
+    with storage.changing():
+        known, present = (
+            {conflict.name for conflict in index.conflicts()},
+            storage.conflicts.names(),
+        )
+        for name in known - present:
+            index.forget_conflict(name)
+        for name, found in storage.conflicts.unknown(known):
+            uids, source, received_at = InstanceUIDs("", "", ""), "", 0
+            if isinstance(found, StoredFile):
+                source, received_at = found.stored.source_ae_title, found.stored.received_at
+                with closing(found.file), suppress(DicomError):
+                    uids = header_of(found, character_sets).uids
+            index.add_conflict(name, uids, source, received_at)
 
 
 def set_aside(
     storage: Storage, index: Index, incoming: Incoming | None, stored: StoredInstance
-) -> str:
-    """Move a newcomer, or what stands in its place, to the conflicts and record it there. File
-    first: a record without a file would promise what nobody can show."""
+) -> str | None:
+    """Move a newcomer, or what stands in its place, to the conflicts and record it there; its name,
+    or None where a person has settled the same before. File first: a record without a file would
+    promise what nobody can show. Inside storage.changing."""
     name = storage.set_aside(incoming, stored.uids)
-    index.add_conflict(name, stored.uids, stored.source_ae_title, stored.received_at)
+    if name is not None:
+        index.add_conflict(name, stored.uids, stored.source_ae_title, stored.received_at)
     return name

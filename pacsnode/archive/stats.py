@@ -6,6 +6,7 @@ from typing import NamedTuple
 from pacsnode.archive.folder import DataFolder
 from pacsnode.index import Index, Statistics
 from pacsnode.storage import Storage
+from pacsnode.storage.quarantine import NOTE
 
 
 class Figures(NamedTuple):
@@ -27,5 +28,9 @@ def statistics(folder: DataFolder, storage: Storage, index: Index) -> Figures:
 
 
 def _files(path: str) -> int:
+    """Those of instances; not the notes beside them."""
     with os.scandir(path) as entries:
-        return sum(entry.is_file(follow_symlinks=False) for entry in entries)
+        return sum(
+            entry.is_file(follow_symlinks=False) and not entry.name.endswith(NOTE)
+            for entry in entries
+        )

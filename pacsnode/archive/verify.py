@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from pacsnode.archive.fetch import open_stored
-from pacsnode.archive.settle import CharacterSets, header_of, settle_pending
+from pacsnode.archive.settle import CharacterSets, header_of, is_doomed, settle_pending
 from pacsnode.dicom.instance import InstanceUIDs, StoredInstance
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Model, Query
@@ -40,56 +40,75 @@ class Fault(StrEnum):
 
 
 class Finding(NamedTuple):
-    """`name` is the file's place in the storage tree; `uids` are None where nobody can tell."""
+    """`name` is the file's place in the storage tree; `uids` are None where nobody can tell. `done`
+    is what a repair did; `left` what a person has still to do, empty where that is nothing."""
 
     fault: Fault
     name: str
     uids: InstanceUIDs | None
     text: str
+    done: str = ""
+    left: str = ""
 
 
 def findings(
     storage: Storage,
     index: Index,
     character_sets: CharacterSets,
-    progress: Progress = lambda instances: None,
+    progress: Progress = lambda checked: None,
 ) -> Iterator[Finding]:
     """Every row's file, byte for byte, then every file's row. Rows are marked as lost, or as found
-    again, on the way. `progress` is told how many rows have been checked. Raises IndexFailure."""
+    again, on the way. `progress` is told how many rows, and then files, have been checked. Raises
+    StorageError where there is no tree, IndexFailure."""
+    checked = 0
     reported = set()
-    for done, row in enumerate(index.select(EVERYTHING), 1):
-        finding = _check(storage, row)
+    for finding in check_rows(storage, index, character_sets):
+        if finding is not None:
+            reported.add(finding.name)
+            yield finding
+        checked += 1
+        progress(checked)
+    for name, found in storage.walk():
+        orphan = find_orphan(storage, index, name, found, character_sets)
+        # A damaged head no longer says whose it is: its row did.
+        if orphan is not None and name not in reported:
+            yield orphan
+        checked += 1
+        progress(checked)
+
+
+def check_rows(
+    storage: Storage, index: Index, character_sets: CharacterSets
+) -> Iterator[Finding | None]:
+    """For each row what is wrong with its file, if anything is."""
+    for row in index.select(EVERYTHING):
+        finding = check(storage, row)
         if finding is not None:
             finding = check_again(storage, index, row, character_sets)
         elif row.is_lost:
             index.set_lost(row.uids.sop_instance_uid, False)
-        if finding is not None:
-            reported.add(finding.name)
-            yield finding
-        progress(done)
-    for name, opened in storage.walk():
-        orphan = _orphan(storage, index, name, opened, character_sets)
-        # A damaged head no longer says whose it is: its row did.
-        if orphan is not None and name not in reported:
-            yield orphan
+        yield finding
 
 
-def _check(storage: Storage, row: StoredInstance) -> Finding | None:
+def check(storage: Storage, row: StoredInstance) -> Finding | None:
+    """Whether the file of a row is there with the bytes received."""
     name, uid = place(row.uids), row.uids.sop_instance_uid
     try:
         opened = open_stored(storage, row)
         with closing(opened.file):
             if measure(opened.file) == (row.digest, row.length):
                 return None
-    except InstanceMissing as error:
-        return Finding(Fault.MISSING, name, row.uids, str(error))
-    except InstanceTruncated as error:
-        return Finding(Fault.TRUNCATED, name, row.uids, str(error))
-    except InstanceDamaged as error:
-        return Finding(Fault.ALTERED, name, row.uids, str(error))
     except StorageError as error:
-        return Finding(Fault.UNREADABLE, name, row.uids, str(error))
+        return Finding(fault_of(error), name, row.uids, str(error))
     return Finding(Fault.ALTERED, name, row.uids, f"{uid}: the bytes are not those received")
+
+
+def fault_of(error: StorageError) -> Fault:
+    if isinstance(error, InstanceMissing):
+        return Fault.MISSING
+    if isinstance(error, InstanceTruncated):
+        return Fault.TRUNCATED
+    return Fault.ALTERED if isinstance(error, InstanceDamaged) else Fault.UNREADABLE
 
 
 def check_again(
@@ -101,52 +120,56 @@ def check_again(
         row = index.instance(suspect.uids.sop_instance_uid)
         if row is None:
             return None
-        finding = _check(storage, row)
+        finding = check(storage, row)
         if finding is None or finding.fault is not Fault.UNREADABLE:
             index.set_lost(row.uids.sop_instance_uid, finding is not None)
         return finding
 
 
-def _orphan(
+def find_orphan(
     storage: Storage,
     index: Index,
     name: str,
-    opened: StoredFile | None,
+    found: StoredFile | StorageError,
     character_sets: CharacterSets,
 ) -> Finding | None:
-    if opened is None:
-        return _stranger(storage, index, name)
-    with closing(opened.file):
-        if _is_known(index, name, opened.stored.uids):
+    """What is wrong with a file that was walked past, if it is in no row. Closes it."""
+    if isinstance(found, InstanceDamaged):
+        return _stranger(index, name, found)
+    if isinstance(found, StorageError):
+        uids = uids_of(name)
+        is_known = uids is not None and is_row_of(index, name, uids)
+        return None if is_known else Finding(Fault.UNREADABLE, name, uids, str(found))
+    with closing(found.file):
+        if is_row_of(index, name, found.stored.uids):
             return None
         try:
-            uids = header_of(opened, character_sets).uids
+            uids = header_of(found, character_sets).uids
         except DicomError as error:
-            return Finding(Fault.ORPHANED, name, None, f"{name} cannot be read: {error}")
+            return Finding(Fault.ORPHANED, name, None, f"it cannot be read: {error}")
     if place(uids) != name:
-        return Finding(Fault.ORPHANED, name, uids, f"{name} is the place of another instance")
+        return Finding(Fault.ORPHANED, name, uids, "it is in the place of another instance")
     with storage.changing():
         settle_pending(storage, index, character_sets)
-        if storage.stands(uids) is not Standing.AT_REST or _is_known(index, name, uids):
+        if storage.stands(uids) is not Standing.AT_REST or is_row_of(index, name, uids):
             return None
-    return Finding(Fault.ORPHANED, name, uids, f"{name} is in no row of the index")
+        if is_doomed(index, uids):
+            text = "it was deleted, and cannot be removed"
+            left = "give the node the right to remove it"
+            return Finding(Fault.ORPHANED, name, uids, text, left=left)
+    return Finding(Fault.ORPHANED, name, uids, "it is in no row of the index")
 
 
-def _stranger(storage: Storage, index: Index, name: str) -> Finding | None:
-    """A file that is none of ours; in the place of one of ours it has been found altered, or is
-    gone since."""
-    try:
-        storage.open(name).file.close()
-    except InstanceMissing:
-        return None
-    except InstanceDamaged:
-        log.debug("%s is not a file of this archive", name)
+def _stranger(index: Index, name: str, error: InstanceDamaged) -> Finding | None:
+    """A file that is none of ours; in the place of one of ours it has been found altered."""
+    log.debug("%s: %s", name, error)
     uids = uids_of(name)
-    if uids is not None and _is_known(index, name, uids):
+    if uids is not None and is_row_of(index, name, uids):
         return None
-    return Finding(Fault.ORPHANED, name, uids, f"{name} is not a file of this archive")
+    return Finding(Fault.ORPHANED, name, uids, "it is not a file of this archive")
 
 
-def _is_known(index: Index, name: str, uids: InstanceUIDs) -> bool:
+def is_row_of(index: Index, name: str, uids: InstanceUIDs) -> bool:
+    """Whether the index has this instance in this place."""
     row = index.instance(uids.sop_instance_uid)
     return row is not None and place(row.uids) == name

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import peewee
 
-from pacsnode.errors import IndexFailure, IndexFull
+from pacsnode.errors import IndexDamaged, IndexFailure, IndexFull
 from pacsnode.index.checkpoint import Checkpoints
 from pacsnode.index.durability import Durability
 from pacsnode.index.turn import PATIENCE, Turn
@@ -28,13 +28,16 @@ _SPARE = 16
 _READERS_MILLISECONDS = 100
 
 # What SQLite says, and what is to be done about it. The first line whose words are in the text.
-_REMEDIES = (
-    ("malformed", "the file is damaged: run `pacsnode reindex`"),
-    ("not a database", "the file is damaged: run `pacsnode reindex`"),
-    ("no such table", "the file is damaged: run `pacsnode reindex`"),
-    ("no such column", "the file is damaged: run `pacsnode reindex`"),
-    ("locked", f"another process has held the index for over {PATIENCE:.0f} s"),
-    ("full", "no space left on the device"),
+_DAMAGED = "the file is damaged: stop the node and run `pacsnode reindex`"
+_REMEDIES: tuple[tuple[str, type[IndexFailure], str], ...] = (
+    ("malformed", IndexDamaged, _DAMAGED),
+    ("not a database", IndexDamaged, _DAMAGED),
+    ("no such table", IndexDamaged, _DAMAGED),
+    ("no such column", IndexDamaged, _DAMAGED),
+    ("locked", IndexFailure, f"another process has held the index for over {PATIENCE:.0f} s"),
+    ("full", IndexFull, "no space left on the device"),
+    ("unable to open", IndexFailure, "is data_dir still there, and may this user write to it?"),
+    ("readonly", IndexFailure, "may this user write to it?"),
 )
 
 
@@ -143,9 +146,10 @@ class Database(peewee.SqliteDatabase):
 
     def failure(self, doing: str, error: Exception) -> IndexFailure:
         text = str(error)
-        remedy = next((remedy for words, remedy in _REMEDIES if words in text), "")
-        kind = IndexFull if "full" in text else IndexFailure
-        return kind(f"{self.database}: {doing}: {text}" + (f" ({remedy})" if remedy else ""))
+        for words, kind, remedy in _REMEDIES:
+            if words in text:
+                return kind(f"{self.database}: {doing}: {text} ({remedy})")
+        return IndexFailure(f"{self.database}: {doing}: {text}")
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -246,6 +250,13 @@ class Database(peewee.SqliteDatabase):
                 busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise IndexFailure(f"{self.database}: renewing the log: somebody still reads it")
+
+    def check(self) -> None:
+        """Read all of the file and see that it is whole. Raises IndexDamaged or IndexFailure."""
+        with self.reading() as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise IndexDamaged(f"{self.database}: {' '.join(found.split())} ({_DAMAGED})")
 
     def release_thread(self) -> None:
         """Let go of this thread's connection, which the next thread to need one gets."""

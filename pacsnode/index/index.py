@@ -155,6 +155,11 @@ class Index:
         with self._database.writing() as connection:
             notes.add_conflict(connection, name, uids, source_ae_title, received_at)
 
+    def forget_conflict(self, name: str) -> None:
+        """It waits for nobody any more."""
+        with self._database.writing() as connection:
+            notes.forget_conflict(connection, name)
+
     def conflicts(self) -> Iterator[Conflict]:
         """Oldest first."""
         last = 0
@@ -165,6 +170,11 @@ class Index:
                 return
             yield from (conflict for _, conflict in page)
             last = page[-1][0]
+
+    def check(self) -> None:
+        """Read the whole index file, a gigabyte in some seconds, and see that it is sound. Raises
+        IndexDamaged, which names `pacsnode reindex`."""
+        self._database.check()
 
     def is_empty(self) -> bool:
         """Whether there is no instance at all."""

@@ -108,6 +108,11 @@ def add_conflict(
     )
 
 
+def forget_conflict(connection: Connection, name: str) -> None:
+    """After it was settled."""
+    connection.execute("DELETE FROM conflict WHERE name = ?", (name,))
+
+
 def conflicts_after(connection: Connection, last: int, limit: int) -> list[tuple[int, Conflict]]:
     rows = connection.execute(
         "SELECT id, name, study_instance_uid, series_instance_uid, sop_instance_uid,"

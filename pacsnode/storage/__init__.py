@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pacsnode.storage.base import (
     Arrival,
+    Conflicts,
     Incoming,
     Leftover,
     Seal,
@@ -17,6 +18,7 @@ from pacsnode.storage.paths import place, uids_of
 
 __all__ = [
     "Arrival",
+    "Conflicts",
     "Incoming",
     "Leftover",
     "Seal",
@@ -30,9 +32,11 @@ __all__ = [
 ]
 
 
-def open(instances: Path, conflicts: Path, *, fsync: bool = True) -> Storage:  # noqa: A001
-    """The storage of a data folder. Both folders lie on one file system. Raises StorageError."""
+def open(  # noqa: A001
+    instances: Path, conflicts: Path, quarantine: Path, *, fsync: bool = True
+) -> Storage:
+    """The storage of a data folder. All folders lie on one file system. Raises StorageError."""
     from pacsnode.storage.files import FileStorage
 
     with step(f"opening the storage tree {instances}"):
-        return FileStorage(str(instances), str(conflicts), fsync=fsync)
+        return FileStorage(str(instances), str(conflicts), str(quarantine), fsync=fsync)

@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from pacsnode.dicom.elements import Source
 from pacsnode.dicom.instance import InstanceUIDs, StoredInstance
+from pacsnode.errors import StorageError
 from pacsnode.storage import folders
 
 # One read of a file that is checked. Large enough for BLAKE3 to use its widest instructions.
@@ -99,6 +100,30 @@ class Leftover(NamedTuple):
     stored: StoredInstance
 
 
+class Conflicts(ABC):
+    """Instances that were set aside, by name. To be changed inside Storage.changing only."""
+
+    @abstractmethod
+    def names(self) -> set[str]:
+        """Those that wait for a person."""
+
+    @abstractmethod
+    def unknown(self, known: Container[str]) -> Iterator[tuple[str, StoredFile | StorageError]]:
+        """What was set aside under other names than the `known` ones; see Storage.walk."""
+
+    @abstractmethod
+    def open(self, name: str) -> StoredFile:
+        """Raises what Storage.open raises."""
+
+    @abstractmethod
+    def settle(self, name: str) -> None:
+        """Put it, durably, with those that need nobody any more. Not being there is no error."""
+
+    @abstractmethod
+    def drop(self, name: str) -> None:
+        """Remove it, durably. Not being there is no error."""
+
+
 class Storage(ABC):
     """Where instances are kept. Places are named by UIDs, which are untrusted text.
 
@@ -134,10 +159,31 @@ class Storage(ABC):
     def replace(self, incoming: Incoming, uids: InstanceUIDs) -> None:
         """As put, over what stands there: every moment shows the old or the new."""
 
+    @property
     @abstractmethod
-    def set_aside(self, incoming: Incoming | None, uids: InstanceUIDs) -> str:
-        """Move a sealed instance, or what stands in its place, into the conflicts folder, durably;
-        returns its name there. The same bytes are there only once."""
+    def conflicts(self) -> Conflicts:
+        """What was set aside."""
+
+    @abstractmethod
+    def set_aside(self, incoming: Incoming | None, uids: InstanceUIDs) -> str | None:
+        """Move a sealed instance, or what stands in its place, to the conflicts, durably; returns
+        its name there, or None where the same bytes were settled before. They are there only once.
+        Inside `changing`."""
+
+    @abstractmethod
+    def keep_beside(self, uids: InstanceUIDs) -> None:
+        """Give what stands in a place, and is about to be replaced, a name among the settled
+        conflicts, durably; nothing, where nothing stands there. Inside `changing`."""
+
+    @abstractmethod
+    def quarantine(self, name: str, why: str, text: str) -> str:
+        """Move a file that `walk` named out of the tree, durably, with a note of why: a word, and
+        a text; returns its name in the quarantine folder. Inside `changing`."""
+
+    @abstractmethod
+    def move(self, name: str, uids: InstanceUIDs) -> None:
+        """Move a file that `walk` named to the place where it belongs, which is another, durably.
+        Raises InstanceExists. Inside `changing`."""
 
     @abstractmethod
     def open(self, place: InstanceUIDs | str) -> StoredFile:
@@ -165,13 +211,11 @@ class Storage(ABC):
         those whose writer lives are passed over. Close each."""
 
     @abstractmethod
-    def walk(self) -> Iterator[tuple[str, StoredFile | None]]:
-        """Every file in the tree, by name: opened, or None where it is not one of ours. A place
-        says nothing about UIDs that had to be hashed: read them from the dataset."""
-
-    @abstractmethod
-    def aside(self, known: Container[str]) -> Iterator[tuple[str, StoredFile | None]]:
-        """What was set aside under other names than the `known` ones; see `walk`."""
+    def walk(self) -> Iterator[tuple[str, StoredFile | StorageError]]:
+        """Every file in the tree, by name: opened, or why it is not (InstanceDamaged: it is none of
+        ours), which is said of a folder that cannot be read, too. A place says nothing about UIDs
+        that had to be hashed: read them from the dataset. Raises StorageError where there is no
+        tree."""
 
     @abstractmethod
     def sync(self) -> None:

@@ -12,9 +12,8 @@ A file's writer holds its lock all the while, so a living one is never taken for
 
 import fcntl
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import count
 
 from pacsnode.dicom import part10
 from pacsnode.dicom.instance import InstanceUIDs
@@ -24,9 +23,10 @@ from pacsnode.errors import (
     InstanceMissing,
     StorageError,
 )
-from pacsnode.storage import folders, incoming, paths, reading, writeback
+from pacsnode.storage import folders, incoming, paths, reading, walking, writeback
 from pacsnode.storage.base import (
     Arrival,
+    Conflicts,
     Incoming,
     Leftover,
     Seal,
@@ -34,25 +34,31 @@ from pacsnode.storage.base import (
     Storage,
     StoredFile,
 )
+from pacsnode.storage.conflicts import ConflictsFolder
+from pacsnode.storage.quarantine import QuarantineFolder
 
 
 class FileStorage(Storage):
-    """`root` is the instances folder, `conflicts` where set-aside instances go: both on one file
-    system. Raises OSError where they cannot be made."""
+    """`root` is the instances folder, `conflicts` where set-aside instances go, `quarantine`, by
+    default beside it, where damaged ones go: all on one file system. Raises OSError where they
+    cannot be made."""
 
-    def __init__(self, root: str, conflicts: str, *, fsync: bool = True) -> None:
+    def __init__(
+        self, root: str, conflicts: str, quarantine: str | None = None, *, fsync: bool = True
+    ) -> None:
         self._root = os.path.abspath(root)
-        self._conflicts = os.path.abspath(conflicts)
+        self._conflicts = ConflictsFolder(os.path.abspath(conflicts), fsync=fsync)
+        beside = os.path.join(os.path.dirname(self._root), "quarantine")
+        self._quarantine = QuarantineFolder(os.path.abspath(quarantine or beside), fsync=fsync)
         self._incoming = incoming.IncomingFolder(os.path.join(self._root, paths.INCOMING))
         self._changes = os.path.join(self._root, paths.CHANGES)
         self._fsync = fsync
-        self._counter = count(1)
         self._tree = folders.Tree(self._root, self._changes, fsync)
         self._prepare()
         self._file_system = writeback.FileSystem(self._root)
 
     def _prepare(self) -> None:
-        for folder in (self._root, self._conflicts, self._incoming.path):
+        for folder in (self._root, self._conflicts.path, self._incoming.path):
             with suppress(FileExistsError):
                 os.mkdir(folder, folders.FOLDER_MODE)
                 folders.sync_folder(os.path.dirname(folder))
@@ -205,32 +211,55 @@ class FileStorage(Storage):
                 os.close(descriptor)
             self._tree.sync(folder)
 
-    def set_aside(self, incoming: Incoming | None, uids: InstanceUIDs) -> str:
+    # Other folders
+
+    @property
+    def conflicts(self) -> Conflicts:
+        return self._conflicts
+
+    def set_aside(self, incoming: Incoming | None, uids: InstanceUIDs) -> str | None:
         with folders.step("setting an instance aside"):
             if incoming is not None:
                 source = _own(incoming)
-                return self._link_aside(source.path, uids, source.digest)
+                return self._conflicts.link(source.path, uids, source.digest)
             path = self._path(uids)
-            with open(path, "rb") as file:
-                digest = reading.digest_of(file)
-            name = self._link_aside(path, uids, digest)
+            name = self._conflicts.link(path, uids, _digest_of(path))
         self.delete(uids)
         return name
 
-    def _link_aside(self, path: str, uids: InstanceUIDs, digest: bytes) -> str:
-        name = paths.conflict_name(uids, digest)
-        target = os.path.join(self._conflicts, name)
-        try:
-            os.link(path, target)
-        except FileExistsError:
-            # The same bytes were set aside before; take the fresh copy where that one suffered.
-            if not reading.holds(target, digest):
-                spare = f"{target}.{os.getpid()}-{next(self._counter)}"
-                os.link(path, spare)
-                os.replace(spare, target)
-        if self._fsync:
-            folders.sync_folder(self._conflicts)
-        return name
+    def keep_beside(self, uids: InstanceUIDs) -> None:
+        path = self._path(uids)
+        with folders.step("keeping what is replaced"), suppress(FileNotFoundError):
+            self._conflicts.link_settled(path, uids, _digest_of(path))
+
+    def quarantine(self, name: str, why: str, text: str) -> str:
+        path = os.path.join(self._root, name)
+        if not os.path.isfile(path):  # a pipe would be waited for
+            raise InstanceMissing(f"{name} is no file")
+        with folders.step(f"moving {name} to the quarantine"):
+            here = self._quarantine.link(path, name, why, text)
+            self._remove(path)
+        return here
+
+    def move(self, name: str, uids: InstanceUIDs) -> None:
+        path, place = os.path.join(self._root, name), self._path(uids)
+        with folders.step(f"moving {name} to its place"):
+            self._tree.make(os.path.dirname(place))
+            try:
+                os.link(path, place)
+            except FileExistsError:
+                if not os.path.samefile(path, place):  # a move that was interrupted
+                    raise InstanceExists(f"something stands at {paths.place(uids)}") from None
+            self._tree.sync(os.path.dirname(place))
+            self._remove(path)
+
+    def _remove(self, path: str) -> None:
+        """A file, durably, with folders that are empty then. Raises OSError."""
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        folder = os.path.dirname(path)
+        if folder != self._root:
+            self._tree.prune([folder])
 
     # Reading
 
@@ -250,39 +279,8 @@ class FileStorage(Storage):
             raise
         return opened
 
-    def walk(self) -> Iterator[tuple[str, StoredFile | None]]:
-        for name in self._names(""):
-            path = os.path.join(self._root, name)
-            yield (
-                name,
-                reading.open_any(path, paths.uids_of(name)) if paths.is_place(name) else None,
-            )
-
-    def aside(self, known: Container[str]) -> Iterator[tuple[str, StoredFile | None]]:
-        with folders.step("reading the conflicts folder"):
-            names = sorted(os.listdir(self._conflicts))
-        for name in names:
-            if name not in known:
-                yield name, reading.open_any(os.path.join(self._conflicts, name), None)
-
-    def _names(self, folder: str) -> Iterator[str]:
-        """Every file below, one folder's names at a time in memory."""
-        with folders.step(f"reading the folder {folder or self._root}"):
-            try:
-                with os.scandir(os.path.join(self._root, folder)) as entries:
-                    found = sorted(
-                        (entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries
-                    )
-            except FileNotFoundError:
-                return
-        for entry_name, is_folder in found:
-            if not folder and entry_name in paths.RESERVED:
-                continue
-            name = f"{folder}/{entry_name}" if folder else entry_name
-            if is_folder:
-                yield from self._names(name)
-            else:
-                yield name
+    def walk(self) -> Iterator[tuple[str, StoredFile | StorageError]]:
+        return walking.walk(self._root)
 
     def free(self) -> int:
         with folders.step("asking for free space"):
@@ -340,6 +338,11 @@ class FileStorage(Storage):
 def _own(item: Incoming) -> incoming.FileIncoming:
     assert isinstance(item, incoming.FileIncoming)  # noqa: S101  # a storage gets its own back
     return item
+
+
+def _digest_of(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return reading.digest_of(file)
 
 
 def _wait_for_writer(place: str) -> None:

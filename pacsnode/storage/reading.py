@@ -6,7 +6,13 @@ from typing import BinaryIO
 
 from pacsnode.dicom import part10
 from pacsnode.dicom.instance import InstanceUIDs, StoredInstance
-from pacsnode.errors import DicomError, InstanceDamaged, InstanceTruncated
+from pacsnode.errors import (
+    DicomError,
+    InstanceDamaged,
+    InstanceMissing,
+    InstanceTruncated,
+    StorageError,
+)
 from pacsnode.storage import folders
 from pacsnode.storage.base import StoredFile, measure
 
@@ -32,19 +38,22 @@ def read_head(file: BinaryIO, name: str, uids: InstanceUIDs | None) -> StoredFil
     return StoredFile(file, stored)
 
 
-def open_any(path: str, uids: InstanceUIDs | None) -> StoredFile | None:
-    """A file that may be anything: None unless it is one of ours, be it truncated."""
+def open_any(path: str, uids: InstanceUIDs | None) -> StoredFile | StorageError:
+    """A file that may be anything: opened where it is one of ours, whole or not; else why not."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        kind = InstanceDamaged if os.path.lexists(path) else InstanceMissing
+        return kind(f"{path} is no file")
     try:
         file = open(path, "rb")  # noqa: SIM115  # the caller's
-    except (FileNotFoundError, IsADirectoryError):
-        return None
+    except FileNotFoundError:
+        return InstanceMissing(f"no file at {path}")
     except OSError as error:
-        raise folders.storage_error(error, f"opening {path}") from error
+        return folders.storage_error(error, "opening")
     try:
         return read_head(file, path, uids)
-    except InstanceDamaged:
+    except StorageError as error:
         file.close()
-        return None
+        return error
     except BaseException:
         file.close()
         raise

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pacsnode.archive import Archive, open_archive
+from pacsnode.archive import Archive, open_archive, receipt_order
 from pacsnode.archive import reindex as reindex_module
 from pacsnode.archive.reindex import Rebuilt, reindex
 from pacsnode.errors import ConfigurationError, DataFolderLocked, StorageError
@@ -54,7 +54,7 @@ def test_without_an_index_all_is_found_again_as_it_was(
 def test_more_names_than_memory_should_hold_are_sorted_in_files(
     filled: dict[str, object], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reindex_module, "_RUN", 3)
+    monkeypatch.setattr(receipt_order, "RUN", 3)
     added: list[str] = []
     original = reindex_module._Rebuilding._add
     monkeypatch.setattr(

@@ -17,7 +17,7 @@ from pacsnode.errors import (
     OutOfSpace,
     StorageError,
 )
-from pacsnode.storage import Arrival, Incoming, Standing, measure
+from pacsnode.storage import Arrival, Incoming, Standing, StoredFile, measure
 from pacsnode.storage.files import FileStorage
 from pacsnode.storage.incoming import KEPT
 
@@ -169,13 +169,14 @@ def test_changing_is_for_one_at_a_time(storage: FileStorage, root: Path, conflic
 
 
 def test_the_same_bytes_are_set_aside_once(storage: FileStorage, conflicts: Path) -> None:
-    names = set()
+    names: set[str | None] = set()
     for _ in range(2):
         incoming = sealed(storage)
         names.add(storage.set_aside(incoming, UIDS))
         incoming.close()
-    assert os.listdir(conflicts) == [*names]
     (name,) = names
+    assert name is not None
+    assert os.listdir(conflicts) == [name]
     (conflicts / name).write_bytes(b"damaged")
     incoming = sealed(storage)
     assert storage.set_aside(incoming, UIDS) == name
@@ -192,11 +193,13 @@ def test_what_stands_in_a_place_can_be_set_aside(
         name = storage.set_aside(None, UIDS)
     assert not (root / "1.2").exists()
     assert (conflicts / name).read_bytes().endswith(DATA)
-    ((found, opened),) = storage.aside({"something else"})
+    assert name is not None
+    ((found, opened),) = storage.conflicts.unknown({"something else"})
     assert found == name
-    assert opened is not None
+    assert isinstance(opened, StoredFile)
     opened.file.close()
-    assert list(storage.aside({name})) == []
+    assert list(storage.conflicts.unknown({name})) == []
+    assert storage.conflicts.names() == {name}
 
 
 def test_deleting_what_is_not_there_is_no_error(storage: FileStorage, root: Path) -> None:
@@ -256,9 +259,11 @@ def test_walking_names_all_and_opens_what_is_ours(storage: FileStorage, root: Pa
     (root / "stray").write_bytes(b"x")
     found = {}
     for name, opened in storage.walk():
-        found[name] = opened and opened.stored.uids
-        if opened is not None:
+        found[name] = opened.stored.uids if isinstance(opened, StoredFile) else None
+        if isinstance(opened, StoredFile):
             opened.file.close()
+        else:
+            assert isinstance(opened, InstanceDamaged)
     assert set(found.values()) == {None, UIDS, InstanceUIDs("", "", ARRIVAL.sop_instance_uid)}
     assert found["stray"] is None
     assert len(found) == 3
