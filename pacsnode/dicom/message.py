@@ -134,12 +134,14 @@ class GetRequest(IdentifierRequest):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionRequest(Request):
     """N-ACTION (PS3.7 10.1.4): of Storage Commitment. What has to be reported may go out on
-    `channel`, the caller's own, after the answer."""
+    `channel`, the caller's own, after the answer; until then `cancelled()` reads what the peer sent
+    meanwhile, and raises AssociationLost where it is gone, or the node is stopping."""
 
     sop_class_uid: str
     sop_instance_uid: str
     action_type: int | None
     information: bytes
+    cancelled: Callable[[], bool] = field(compare=False)
     channel: "Channel" = field(compare=False)
 
 

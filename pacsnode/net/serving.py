@@ -240,5 +240,6 @@ class Server:
             sop_instance_uid=command.text(commands.REQUESTED_SOP_INSTANCE_UID),
             action_type=command.number(commands.ACTION_TYPE_ID),
             information=information,
+            cancelled=operation.is_cancelled,
             channel=self._channel(),
         )
