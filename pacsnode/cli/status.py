@@ -64,6 +64,10 @@ def _rows(status: Mapping[str, Any]) -> Iterator[Row]:
         ready = "" if worker["is_ready"] else ", not ready yet"
         yield "worker", f"process {worker['process']}, {worker['connections']} connections{ready}"
     yield "associations", f"{status['associations']} of {status['max_associations']}"
+    for caller in status["callers"]:
+        name = caller["name"] or "unknown"
+        who = f"{caller['ae_title']} from {caller['host']} ({name})"
+        yield "caller", f"{who}: {caller['associations']}"
     free, wanted = status["free_bytes"], status["min_free"]
     yield "free space", f"{free:,} bytes; C-STORE is refused below {wanted:,}"
     for error in status["last_errors"]:

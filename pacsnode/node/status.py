@@ -17,7 +17,8 @@ from pacsnode import __version__
 from pacsnode.archive.folder import NODE_LOCK
 from pacsnode.config.model import Configuration
 from pacsnode.errors import NodeUnavailable
-from pacsnode.node.address import address_text
+from pacsnode.net.doorway import Addresses
+from pacsnode.node.address import addresses_text
 from pacsnode.node.notices import Notices
 from pacsnode.scp.places import Places
 
@@ -99,7 +100,7 @@ def open_status_socket(folder: Path) -> StatusSocket | None:
 def describe(
     configuration: Configuration,
     *,
-    address: tuple[str, int],
+    addresses: Addresses,
     state: State,
     troubles: Sequence[str],
     started_at: float,
@@ -108,16 +109,19 @@ def describe(
     notices: Notices,
 ) -> Status:
     """What a node tells. `started_at` is Unix time in seconds; so are all times that are told."""
+    with places.counting():
+        callers = places.callers(configuration.modalities)
     return {
         "state": state.value,
         "troubles": list(troubles),
         "ae_title": configuration.ae_title,
-        "address": address_text(*address),
+        "address": addresses_text(addresses),
         "version": __version__,
         "process": os.getpid(),
         "started_at": round(started_at, 3),
         "max_associations": configuration.listen.max_associations,
-        "associations": places.taken(),
+        "associations": sum(caller.associations for caller in callers),
+        "callers": [caller._asdict() for caller in callers],
         "workers": list(workers),
         "last_errors": [notice._asdict() for notice in notices.errors()],
     }

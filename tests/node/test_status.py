@@ -53,6 +53,8 @@ def test_a_node_that_is_well_says_so(start_node: StartNode, workers: int) -> Non
     assert status["process"] == node.process.pid
     assert status["address"] == f"127.0.0.1:{node.port}"
     assert status["associations"] == 1
+    (caller,) = status["callers"]
+    assert caller == {"ae_title": "TEST", "host": "127.0.0.1", "name": None, "associations": 1}
     assert status["last_errors"] == []
     assert len(status["workers"]) == (workers if workers > 1 else 0)
     assert sum(worker["connections"] for worker in status["workers"]) == (workers > 1)
@@ -61,9 +63,11 @@ def test_a_node_that_is_well_says_so(start_node: StartNode, workers: int) -> Non
 
 def test_the_table_is_for_people(start_node: StartNode) -> None:
     node = start_node(config(2))
-    done = node.command("status")
+    with association(node):
+        done = node.command("status")
     assert done.returncode == 0
     assert done.stderr == ""
+    assert "TEST from 127.0.0.1 (unknown): 1" in done.stdout
     lines = done.stdout.splitlines()
     assert lines[1].split() == ["state", "ready"]
     assert f"PACSNODE at 127.0.0.1:{node.port}" in lines[2]
