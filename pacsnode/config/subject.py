@@ -24,6 +24,9 @@ _SHORT_NAMES = {
     "0.9.2342.19200300.100.1.25": "DC",
     "USERID": "UID",
     "0.9.2342.19200300.100.1.1": "UID",
+    "2.5.4.5": "SERIALNUMBER",
+    "E": "EMAILADDRESS",
+    "1.2.840.113549.1.9.1": "EMAILADDRESS",
 }
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9-]*|\d+(\.\d+)+")
 _SPECIAL = ' "#+,;<=>\\'
