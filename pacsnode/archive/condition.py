@@ -11,14 +11,16 @@ NEAR = 2  # less free space than so many times min_free is worth a warning
 
 
 def troubles(storage: Storage, index: Index, policy: Policy, reception: Reception) -> Iterator[str]:
-    """A line each; none where all is well. Asks the file system once and the index once."""
+    """A line each; none where all is well. Asks the file system once and the index twice."""
     yield from _space(storage, policy.min_free)
     try:
         index.instance("")
+        stuck = index.commitments.backlog().stuck
     except IndexFailure as error:
         yield f"the index cannot be read: {error}"
     else:
-        yield from _backlog(index)
+        if stuck:
+            yield f"storage commitment: {stuck} reports could not be delivered for some time"
     if reception.failure:
         yield f"the last instance could not be stored: {reception.failure}"
 
