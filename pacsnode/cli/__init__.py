@@ -27,6 +27,7 @@ COMMANDS = {
     "find": "find",
     "move": "move",
     "get": "get",
+    "commit": "commit",
     "import": "import_",
     "ls": "ls",
     "delete": "delete",
@@ -35,7 +36,7 @@ COMMANDS = {
     "stats": "stats",
     "status": "status",
 }
-LATER = ("commit", "conformance")
+LATER = ("conformance",)
 
 
 class Commands(click.Group):

@@ -1,6 +1,6 @@
 """Arguments and options that several commands have, and what their values stand for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,6 +53,21 @@ root = click.option(
     help="Information model. Default: patient for the patient level, else study.",
 )
 paths = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+studies = click.option("--study", "studies", metavar="UID", multiple=True, help="Our own study.")
+series = click.option("--series", metavar="UID", multiple=True, help="Our own series.")
+instances = click.option(
+    "--instance", "instances", metavar="UID", multiple=True, help="Our own instance."
+)
+
+
+def own_or_paths(
+    paths: Sequence[Path], studies: Sequence[str], series: Sequence[str], instances: Sequence[str]
+) -> Mapping[str, Sequence[str]]:
+    """UIDs of the node's own, by the name of their level; none where there are paths."""
+    wanted = {"study": studies, "series": series, "image": instances}
+    if bool(paths) == any(wanted.values()):
+        raise click.UsageError("what? Either PATHs, or --study, --series or --instance UIDs")
+    return wanted
 
 
 def level_of(name: str) -> "Level":

@@ -1,6 +1,6 @@
 """pacsnode send."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 @click.command("send")
 @options.peer
 @options.paths
-@click.option("--study", "studies", metavar="UID", multiple=True, help="Send a study of our own.")
-@click.option("--series", metavar="UID", multiple=True, help="Send a series of our own.")
-@click.option("--instance", "instances", metavar="UID", multiple=True, help="Send one instance.")
+@options.studies
+@options.series
+@options.instances
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
@@ -54,9 +54,7 @@ def command(
     Files that are no DICOM are named and skipped. Compressed instances that PEER does not take are
     sent decompressed. Where PEER takes fewer than N associations, those that it takes do the work.
     """
-    wanted = {"study": studies, "series": series, "image": instances}
-    if bool(paths) == any(wanted.values()):
-        raise click.UsageError("what? Either PATHs, or --study, --series or --instance UIDs")
+    wanted = options.own_or_paths(paths, studies, series, instances)
     target = options.resolve_peer(run, peer, aet)
     if jobs is not None:
         target = replace(target, associations=jobs)
@@ -79,7 +77,7 @@ def _send_files(run: Run, target: "Peer", paths: Sequence[Path]) -> int:
     return sending.code(files.failed)
 
 
-def _send_own(run: Run, target: "Peer", wanted: dict[str, tuple[str, ...]]) -> int:
+def _send_own(run: Run, target: "Peer", wanted: Mapping[str, Sequence[str]]) -> int:
     from pacsnode.cli.progress import bar
     from pacsnode.node.build import build_archive
 
@@ -95,16 +93,12 @@ def _send_own(run: Run, target: "Peer", wanted: dict[str, tuple[str, ...]]) -> i
     return sending.code()
 
 
-def _own(archive: "Archive", wanted: dict[str, tuple[str, ...]]) -> "Iterator[Sendable]":
+def _own(archive: "Archive", wanted: Mapping[str, Sequence[str]]) -> "Iterator[Sendable]":
+    from pacsnode.cli.sources import own_instances
     from pacsnode.scp.retrieve import ArchivedInstance
 
-    for name, uids in wanted.items():
-        if not uids:
-            continue
-        unique_key = options.level_of(name).unique_key
-        query = options.local_query(name, [f"{unique_key}={uid}" for uid in uids], retrieve=True)
-        for stored in archive.select(query):
-            yield ArchivedInstance(archive, stored)
+    for stored in own_instances(archive, wanted):
+        yield ArchivedInstance(archive, stored)
 
 
 class Sending:

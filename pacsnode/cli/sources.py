@@ -1,13 +1,17 @@
-"""Files named on a command line: walked one by one, and what cannot be used named."""
+"""What is named on a command line: files, walked one by one, and what cannot be used named; and
+the node's own instances."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pacsnode.cli import options
 from pacsnode.cli.output import complain
 
 if TYPE_CHECKING:
+    from pacsnode.archive import Archive
+    from pacsnode.dicom.instance import StoredInstance
     from pacsnode.scu.files import FileInstance
 
 
@@ -36,3 +40,15 @@ class Files:
             return
         self.skipped += 1
         complain(f"{path}: skipped: {why}")
+
+
+def own_instances(
+    archive: "Archive", wanted: Mapping[str, Sequence[str]]
+) -> "Iterator[StoredInstance]":
+    """Those below the UIDs that `wanted` has for a level's name."""
+    for name, uids in wanted.items():
+        if not uids:
+            continue
+        unique_key = options.level_of(name).unique_key
+        query = options.local_query(name, [f"{unique_key}={uid}" for uid in uids], retrieve=True)
+        yield from archive.select(query)

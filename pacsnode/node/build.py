@@ -81,7 +81,7 @@ class Node:
         self.configuration = configuration
         self._archive = build_archive(configuration, serving=doorway is None)
         try:
-            self._access: Access = Access(_settings(configuration), places=places)
+            self._access: Access = Access(build_settings(configuration), places=places)
             dispatcher = Dispatcher(
                 self._archive,
                 self._access,
@@ -121,7 +121,7 @@ class Node:
         and take a restart."""
         waiting = changed_keys(self.configuration, changed)
         self.configuration = reloaded(self.configuration, changed)
-        self._access.configure(_settings(self.configuration))
+        self._access.configure(build_settings(self.configuration))
         self._archive.assume(character_sets(self.configuration.modalities))
         return waiting
 
@@ -133,7 +133,8 @@ class Node:
             self._archive.close()
 
 
-def _settings(configuration: Configuration) -> "Settings":
+def build_settings(configuration: Configuration) -> "Settings":
+    """What access is decided by."""
     from pacsnode.scp import Settings
 
     return Settings(

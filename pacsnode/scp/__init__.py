@@ -27,6 +27,7 @@ from pacsnode.scp.echo import echo
 from pacsnode.scp.find import find
 from pacsnode.scp.get import get
 from pacsnode.scp.move import move
+from pacsnode.scp.report import report
 from pacsnode.scp.store import begin_store
 from pacsnode.scu.peer import peer_of
 
@@ -71,7 +72,7 @@ class Dispatcher:
             MoveRequest: self._move,
             GetRequest: self._get,
             ActionRequest: self._no_commitment,
-            EventReportRequest: self._no_commitment,
+            EventReportRequest: self._report,
         }
 
     def welcomes(self, host: str) -> bool:
@@ -100,6 +101,9 @@ class Dispatcher:
 
     def _echo(self, request: EchoRequest, _rights: Rights) -> Iterator[Answer]:
         return echo(request)
+
+    def _report(self, request: EventReportRequest, _rights: Rights) -> Iterator[Answer]:
+        return report(request, self._archive.note_report)
 
     def _no_commitment(self, _request: Request, _rights: Rights) -> Iterator[Answer]:
         yield Answer(status.UNRECOGNISED_OPERATION, "Storage commitment is not done here yet")
