@@ -2,9 +2,10 @@
 of their bytes; and what the index notes of it (index/commitments.py)."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, BinaryIO, cast
 
 from pacsnode.archive.fetch import open_stored
@@ -14,7 +15,7 @@ from pacsnode.dicom import status
 from pacsnode.dicom.commitment import CommitmentReport, CommitmentRequest, Failure, Reference
 from pacsnode.dicom.instance import StoredInstance
 from pacsnode.dicom.message import Tick, no_tick
-from pacsnode.errors import InstanceDamaged, InstanceMissing, OutOfSpace, StorageError
+from pacsnode.errors import IndexFailure, InstanceDamaged, InstanceMissing, OutOfSpace, StorageError
 from pacsnode.index import Asked, Backlog, Commitment, Index, NotedReport
 from pacsnode.storage import Storage, measure
 
@@ -78,6 +79,11 @@ class Commitments:
         if others:
             self._noted.postpone_all(commitment.ae_title, due_at)
 
+    def due_in(self) -> float:
+        """Seconds until the next is due or its lease ends; infinite where nothing is open."""
+        due_at = self._noted.due_at()
+        return math.inf if due_at is None else (due_at - self._clock()) / SECOND
+
     def age(self, commitment: Commitment) -> float:
         """Seconds since it was asked for."""
         return (self._clock() - commitment.asked_at) / SECOND
@@ -94,7 +100,8 @@ class Commitments:
             now = self._clock()
             if now - renewed_at >= RENEWED:
                 renewed_at = now
-                self._noted.extend(commitment, now)
+                with suppress(IndexFailure):  # another process may do the same work again
+                    self._noted.extend(commitment, now)
 
         return tick
 

@@ -135,6 +135,14 @@ class Commitments:
             row = connection.execute(_CLAIM, {**times, "token": _token()}).fetchone()
         return _commitment(row) if row is not None else None
 
+    def due_at(self) -> int | None:
+        """When the next is due, or its lease ends; None where nothing is open."""
+        with self._database.reading() as connection:
+            (due_at,) = connection.execute(
+                "SELECT min(max(due_at, claimed_until)) FROM commitment"
+            ).fetchone()
+        return None if due_at is None else int(due_at)
+
     def extend(self, commitment: Commitment, now: int) -> bool:
         """A lease from now on; False where another has it."""
         return self._change(commitment, "claimed_until = ?", now + LEASE)

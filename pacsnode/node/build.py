@@ -1,6 +1,6 @@
 """Configuration to parts: the only file that knows every room."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from pacsnode.config.model import Configuration, Modality
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
     from pacsnode.dicom.message import Connect
+    from pacsnode.jobs import Runner
     from pacsnode.net.doorway import Doorway
     from pacsnode.net.listener import Listener
     from pacsnode.scp import Settings
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # What a running node takes over from a changed file; everything else takes a restart.
 RELOADED = ("access", "modalities", "log")
+
+JOBS_END = 2.0  # seconds that a report on its way gets to be broken off
 
 
 def build_archive(configuration: Configuration, *, serving: bool = False) -> "Archive":
@@ -43,6 +46,27 @@ def build_connect(configuration: Configuration) -> "Connect":
     )
 
 
+def prepare_archive(configuration: Configuration) -> None:
+    """What a start does once, before there are workers: nobody is at work on anything. Raises what
+    `build_archive` raises."""
+    with build_archive(configuration) as archive:
+        archive.commitments.give_back_all()
+
+
+def build_jobs(
+    archive: "Archive",
+    connect: "Connect",
+    configuration: Configuration,
+    modalities: Callable[[], Mapping[str, Modality]],
+) -> "Runner":
+    """What is done beside associations, in each process that serves them."""
+    from pacsnode.jobs import Runner
+    from pacsnode.jobs.commit import CommitmentReports
+
+    reports = CommitmentReports(archive, connect, modalities, configuration.commit.retry_hours)
+    return Runner([reports], archive.release_thread)
+
+
 def character_sets(modalities: Mapping[str, Modality]) -> dict[str, str]:
     """Those assumed where datasets declare none, by the AE title that they come from."""
     return {
@@ -56,6 +80,7 @@ def preload() -> None:
     """Import what a node needs, for processes that are forked from this one: they start faster, and
     share the memory."""
     import pacsnode.archive
+    import pacsnode.jobs.commit
     import pacsnode.net.association
     import pacsnode.net.listener
     import pacsnode.scp  # noqa: F401
@@ -81,12 +106,17 @@ class Node:
         self.configuration = configuration
         self._archive = build_archive(configuration, serving=doorway is None)
         try:
-            self._access: Access = Access(build_settings(configuration), places=places)
+            if doorway is None:
+                self._archive.commitments.give_back_all()
+            self._access: Access = Access(_settings(configuration), places=places)
+            connect = build_connect(configuration)
+            self._jobs = build_jobs(self._archive, connect, configuration, self._modalities)
             dispatcher = Dispatcher(
                 self._archive,
                 self._access,
-                build_connect(configuration),
+                connect,
                 spool_folder=str(configuration.data_dir),
+                wake=self._jobs.wake,
             )
             self._listener: Listener = net.listen(
                 dispatcher,
@@ -109,8 +139,13 @@ class Node:
         return self._listener.is_alive
 
     def start(self) -> None:
-        """Take associations from now on."""
+        """Take associations from now on, and do what is left to do."""
+        self._jobs.start()
         self._listener.start()
+
+    def _modalities(self) -> Mapping[str, Modality]:
+        """As they are now: a reload changes them."""
+        return self.configuration.modalities
 
     def troubles(self) -> list[str]:
         """What is wrong with the archive now; nothing where all is well."""
@@ -121,20 +156,20 @@ class Node:
         and take a restart."""
         waiting = changed_keys(self.configuration, changed)
         self.configuration = reloaded(self.configuration, changed)
-        self._access.configure(build_settings(self.configuration))
+        self._access.configure(_settings(self.configuration))
         self._archive.assume(character_sets(self.configuration.modalities))
         return waiting
 
     def stop(self, grace: float) -> None:
         """No new associations; C-STOREs under way get `grace` seconds, the rest is aborted."""
         try:
+            self._jobs.stop(JOBS_END)
             self._listener.stop(grace)
         finally:
             self._archive.close()
 
 
-def build_settings(configuration: Configuration) -> "Settings":
-    """What access is decided by."""
+def _settings(configuration: Configuration) -> "Settings":
     from pacsnode.scp import Settings
 
     return Settings(

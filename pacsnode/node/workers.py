@@ -19,7 +19,7 @@ from pacsnode.config.model import Configuration
 from pacsnode.errors import ConfigurationError
 from pacsnode.net.doorway import ListeningSocket, hand_over
 from pacsnode.node.board import Board
-from pacsnode.node.build import build_archive, changed_keys, preload, reloaded
+from pacsnode.node.build import changed_keys, preload, prepare_archive, reloaded
 from pacsnode.node.forking import ending, in_child, run
 from pacsnode.node.notices import Notices, keep_errors
 from pacsnode.node.signals import Signals, held_back
@@ -63,7 +63,7 @@ class Supervisor:
         self._folder = DataFolder(configuration.data_dir)
         self._folder.use(serving=True)
         try:
-            in_child(lambda: build_archive(configuration).close())
+            in_child(lambda: prepare_archive(configuration))
             self._doorway = ListeningSocket(configuration.listen)
         except BaseException:
             self._folder.release()

@@ -23,6 +23,7 @@ from pacsnode.dicom.message import (
     StoreRequest,
 )
 from pacsnode.scp.access import Access, Rights, Settings
+from pacsnode.scp.commit import commit
 from pacsnode.scp.echo import echo
 from pacsnode.scp.find import find
 from pacsnode.scp.get import get
@@ -52,7 +53,8 @@ SERVICES: dict[type[Request], str] = {
 
 class Dispatcher:
     """The node's message.Handler: checks the caller's right to a service and hands the request to
-    its function. Decompressed datasets that are too large for memory wait in `spool_folder`."""
+    its function. Decompressed datasets that are too large for memory wait in `spool_folder`;
+    `wake` tells jobs/ that there is something to do."""
 
     def __init__(
         self,
@@ -61,17 +63,19 @@ class Dispatcher:
         connect: Connect,
         *,
         spool_folder: str | None = None,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._archive = archive
         self._access = access
         self._connect = connect
         self._spool_folder = spool_folder
+        self._wake = wake
         self._functions: dict[type[Request], Callable[..., Iterator[Answer]]] = {
             EchoRequest: self._echo,
             FindRequest: self._find,
             MoveRequest: self._move,
             GetRequest: self._get,
-            ActionRequest: self._no_commitment,
+            ActionRequest: self._commit,
             EventReportRequest: self._report,
         }
 
@@ -105,8 +109,8 @@ class Dispatcher:
     def _report(self, request: EventReportRequest, _rights: Rights) -> Iterator[Answer]:
         return report(request, self._archive.note_report)
 
-    def _no_commitment(self, _request: Request, _rights: Rights) -> Iterator[Answer]:
-        yield Answer(status.UNRECOGNISED_OPERATION, "Storage commitment is not done here yet")
+    def _commit(self, request: ActionRequest, rights: Rights) -> Iterator[Answer]:
+        return commit(request, self._archive, rights.modality, self._wake)
 
     def _find(self, request: FindRequest, rights: Rights) -> Iterator[Answer]:
         return find(request, self._archive, rights.character_set)
