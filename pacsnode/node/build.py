@@ -108,7 +108,7 @@ class Node:
         try:
             if doorway is None:
                 self._archive.commitments.give_back_all()
-            self._access: Access = Access(_settings(configuration), places=places)
+            self._access: Access = Access(build_settings(configuration), places=places)
             connect = build_connect(configuration)
             self._jobs = build_jobs(self._archive, connect, configuration, self._modalities)
             dispatcher = Dispatcher(
@@ -156,7 +156,7 @@ class Node:
         and take a restart."""
         waiting = changed_keys(self.configuration, changed)
         self.configuration = reloaded(self.configuration, changed)
-        self._access.configure(_settings(self.configuration))
+        self._access.configure(build_settings(self.configuration))
         self._archive.assume(character_sets(self.configuration.modalities))
         return waiting
 
@@ -169,7 +169,8 @@ class Node:
             self._archive.close()
 
 
-def _settings(configuration: Configuration) -> "Settings":
+def build_settings(configuration: Configuration) -> "Settings":
+    """What access is decided by."""
     from pacsnode.scp import Settings
 
     return Settings(
