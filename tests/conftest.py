@@ -72,6 +72,7 @@ class RunningNode:
     ae_title: str = ""
     host: str = ""
     port: int = 0
+    tls_port: int = 0
 
     @property
     def config(self) -> Path:
@@ -116,9 +117,13 @@ class RunningNode:
         if select.select([self.process.stdout], [], [], PATIENCE)[0]:
             self.ready_line = self.process.stdout.readline().rstrip("\n")
         assert self.ready_line.startswith("ready "), self.log
-        _, self.ae_title, address = self.ready_line.split(" ")
-        self.host, _, port = address.rpartition(":")
-        self.port = int(port)
+        _, self.ae_title, *addresses = self.ready_line.split(" ")
+        if addresses[0] != "tls":
+            self.host, _, port = addresses[0].rpartition(":")
+            self.port = int(port)
+        if "tls" in addresses:
+            self.host, _, port = addresses[-1].rpartition(":")
+            self.tls_port = int(port)
 
 
 @contextmanager
@@ -146,7 +151,7 @@ def running_node(
         node._wait_until_ready()
         yield node
     finally:
-        node.stop(signal.SIGKILL if process.poll() is None and not node.port else signal.SIGTERM)
+        node.stop(signal.SIGKILL if process.poll() is None and not node.host else signal.SIGTERM)
 
 
 StartNode = Callable[..., RunningNode]

@@ -212,6 +212,9 @@ class Handler(Protocol):
     """All that `net` knows of the house. An exception other than NetworkError out of these is
     logged and answered C001; it ends neither the association nor the node."""
 
+    def welcomes(self, host: str) -> bool:
+        """May anybody connect from this address? Asked before a byte is read."""
+
     def admit(self, caller: Caller) -> Rejection | None:
         """May this caller open an association? None admits it, and counts it until `ended`."""
 

@@ -18,8 +18,11 @@ from pacsnode.dicom.message import (
 )
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from pacsnode.net.doorway import Doorway
     from pacsnode.net.listener import Listener
+    from pacsnode.tls import Outgoing
 
 
 def listen(
@@ -29,16 +32,20 @@ def listen(
     settings: Listen,
     timeouts: Timeouts,
     doorway: "Doorway | None" = None,
+    secure: "SSLContext | None" = None,
 ) -> "Listener":
-    """Bind the configured address, unless connections come through another `doorway`; associations
-    are taken from `start` on. Raises ConfigurationError where the address cannot be had."""
+    """Bind the configured addresses, unless connections come through another `doorway`;
+    associations are taken from `start` on, those over TLS by the context `secure`. Raises
+    ConfigurationError where an address cannot be had."""
     from pacsnode.net import internals
-    from pacsnode.net.doorway import ListeningSocket
+    from pacsnode.net.doorway import ListeningSockets
     from pacsnode.net.listener import Listener
 
     internals.configure()
-    doorway = doorway or ListeningSocket(settings)
-    return Listener(handler, doorway, ae_title=ae_title, settings=settings, timeouts=timeouts)
+    doorway = doorway or ListeningSockets(settings)
+    return Listener(
+        handler, doorway, ae_title=ae_title, settings=settings, timeouts=timeouts, secure=secure
+    )
 
 
 def connect(
@@ -50,11 +57,20 @@ def connect(
     *,
     timeouts: Timeouts,
     max_pdu: int = 131072,
+    outgoing: "Outgoing | None" = None,
 ) -> Channel:
-    """A dicom.message.Connect, less `timeouts` (seconds) and `max_pdu` (bytes offered)."""
+    """A dicom.message.Connect, less `timeouts` (seconds), `max_pdu` (bytes offered) and the
+    contexts for TLS, which are made for the occasion where none are given."""
     from pacsnode.net import association, internals
 
     internals.configure()
     return association.connect(
-        peer, contexts, on_store, tick, on_event, timeouts=timeouts, max_pdu=max_pdu
+        peer,
+        contexts,
+        on_store,
+        tick,
+        on_event,
+        timeouts=timeouts,
+        max_pdu=max_pdu,
+        outgoing=outgoing,
     )

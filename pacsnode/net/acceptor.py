@@ -5,7 +5,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from ssl import SSLSocket
+from typing import Any, NamedTuple
 
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom._globals import MODE_ACCEPTOR
@@ -23,9 +24,10 @@ from pacsnode import log
 from pacsnode.config.model import Timeouts
 from pacsnode.dicom.message import Caller, Channel, Context, Handler, Rejection, Sink
 from pacsnode.errors import AssociationLost, NetworkError, PeerTimeout
-from pacsnode.net import associate
+from pacsnode.net import associate, handshake
 from pacsnode.net.channel import AssociationChannel
 from pacsnode.net.command import Command
+from pacsnode.net.complaints import Complaints
 from pacsnode.net.contexts import Roles, Service, choose_roles, choose_transfer_syntax, service_of
 from pacsnode.net.messages import Messages
 from pacsnode.net.serving import Server, Surviving
@@ -41,31 +43,38 @@ WRONG_APPLICATION_CONTEXT, WRONG_VERSION = (1, 1, 2), (1, 2, 2)  # PS3.8 9.3.4
 _RELATIONAL = b"\x01"  # SOP Class Extended Negotiation of queries, first byte (PS3.4 C.5.1.1)
 
 
-class IncomingAssociation(DrivenAssociation):
-    """One peer's association, served in a thread of its own."""
+class Reception(NamedTuple):
+    """What every association has of the listener that takes it, who is told when it has been
+    admitted and when it is over."""
 
-    def __init__(
-        self,
-        ae: ApplicationEntity,
-        client: socket.socket,
-        number: int,
-        handler: Handler,
-        timeouts: Timeouts,
-        on_end: "Callable[[IncomingAssociation], None]",
-    ) -> None:
+    ae: ApplicationEntity
+    handler: Handler
+    timeouts: Timeouts
+    complaints: Complaints
+    on_admitted: "Callable[[IncomingAssociation], None]"
+    on_end: "Callable[[IncomingAssociation], None]"
+
+
+class IncomingAssociation(DrivenAssociation):
+    """The association of a peer at `host`, served in a thread of its own; over TLS where `client`
+    is wrapped in it."""
+
+    def __init__(self, reception: Reception, client: socket.socket, number: int, host: str) -> None:
+        ae, handler, timeouts = reception.ae, reception.handler, reception.timeouts
         super().__init__(ae, MODE_ACCEPTOR)
         self.number = number
-        self._on_end = on_end
+        self.host = host
+        self._reception = reception
         self.name = f"association-{number}"
         self._handler = handler
         self._times = timeouts
+        self._secured = client if isinstance(client, SSLSocket) else None
         self._contexts: dict[int, Context] = {}
         self._caller: Caller | None = None
         self._requests: Server | None = None
         self._storing = threading.Lock()
         self._is_storing = False
         self._began = time.monotonic()
-        self._host = _plain_host(client.getpeername()[0])
         self.dul = UpperLayer(self)
         self.dimse = Messages(
             self,
@@ -112,13 +121,14 @@ class IncomingAssociation(DrivenAssociation):
             if self._caller is not None and outcome is None:
                 self.abort()
             self.dul.linger()
-        self._on_end(self)
+        self._reception.on_end(self)
 
     def _report(self, caller: Caller, outcome: str) -> None:
         logger.info(
-            "%s from %s, called %s: %s after %.2f s; %s",
+            "%s from %s%s, called %s: %s after %.2f s; %s",
             caller.ae_title,
             caller.host,
+            " over TLS" if caller.is_tls else "",
             caller.called_ae_title,
             outcome,
             time.monotonic() - self._began,
@@ -127,18 +137,24 @@ class IncomingAssociation(DrivenAssociation):
 
     def _negotiate(self) -> bool:
         """Wait for the A-ASSOCIATE-RQ and answer it; False where there is nothing to serve."""
-        request = self.dul.receive_pdu(wait=True, timeout=self._times.acse)
+        try:
+            if self._secured is not None:
+                handshake.admit(self._secured, time.monotonic() + self._times.acse)
+            request = self.dul.receive_pdu(wait=True, timeout=self._times.acse)
+        except NetworkError as failure:
+            self._report_no_request(failure)
+            raise
         if not isinstance(request, A_ASSOCIATE):
-            self._report_no_request()
+            self._report_no_request(self.dul.failure)
             return False
         self.requestor.primitive = request
-        called, calling = associate.titles(self.dul.request_pdu)
-        caller = Caller(calling, called, self._host, self.number)
+        caller = self._caller_of(request)
         rejection = self._not_dicom(caller, request) or self._handler.admit(caller)
         if rejection is not None:
             self._reject(rejection)
             return False
         self._caller = caller
+        self._reception.on_admitted(self)
         self._requests = Server(self, self._handler, caller, self._contexts, self._own_channel)
         self.acse.negotiate_association()
         return True
@@ -152,13 +168,32 @@ class IncomingAssociation(DrivenAssociation):
             return Rejection(*WRONG_APPLICATION_CONTEXT, f"{who}: application context {name!r}")
         return None
 
-    def _report_no_request(self) -> None:
-        """A port probe is worth no line of its own at INFO; a peer that cannot speak DICOM is."""
-        failure = self.dul.failure
-        if failure is not None and "broke the protocol" in str(failure):
-            logger.warning("connection from %s: no association, %s", self._host, failure)
+    def _caller_of(self, request: A_ASSOCIATE) -> Caller:
+        called, calling = associate.titles(self.dul.request_pdu)
+        subject = handshake.subject_of(self._secured) if self._secured is not None else None
+        return Caller(
+            calling,
+            called,
+            self.host,
+            self.number,
+            is_tls=self._secured is not None,
+            certificate_subject=subject,
+        )
+
+    def _report_no_request(self, failure: NetworkError | None) -> None:
+        """A port probe is worth no line of its own at INFO; a peer that stalls, or speaks no
+        DICOM, is."""
+        if failure is None:
+            self._complain(f"it has said nothing for {self._times.acse:g} s")
+        elif failure.step == "tls" and not isinstance(failure, handshake.LeftAtOnce):
+            self._complain(f"TLS: {failure}" if self._secured else f"{failure}: listen.tls.port")
+        elif isinstance(failure, PeerTimeout) or "broke the protocol" in str(failure):
+            self._complain(str(failure))
         else:
-            logger.debug("connection from %s: no A-ASSOCIATE-RQ came", self._host)
+            logger.debug("connection from %s: no A-ASSOCIATE-RQ came", self.host)
+
+    def _complain(self, text: str) -> None:
+        self._reception.complaints.say(self.host, f"no association, {text}")
 
     def _reject(self, rejection: Rejection) -> None:
         codes = rejection.result, rejection.source, rejection.reason
@@ -212,6 +247,10 @@ class IncomingAssociation(DrivenAssociation):
             self.dul.stop_requested = True
             if not self._is_storing:
                 self._wake(Connection.wake)
+
+    def drop(self) -> None:
+        """Instead of `start`."""
+        self.dul.linger()
 
     def sever(self) -> None:
         """From another thread: end now."""
@@ -277,8 +316,3 @@ class Acceptance(ACSE):
             window.maximum_number_operations_invoked = 1
             window.maximum_number_operations_performed = 1
             self.acceptor.add_negotiation_item(window)
-
-
-def _plain_host(host: str) -> str:
-    """Without the prefix of an IPv4 address on a dual-stack socket, and without a scope."""
-    return host.removeprefix("::ffff:").partition("%")[0]

@@ -1,15 +1,9 @@
-"""Associations that the node opens: name, TCP and association as separate steps, each with its own
-words when it fails."""
+"""Associations that the node opens, and why there is none."""
 
-import errno
-import os
-import queue
-import select
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import cast
 
 from pynetdicom._globals import MODE_REQUESTOR
 from pynetdicom.ae import ApplicationEntity
@@ -42,12 +36,15 @@ from pacsnode.errors import (
     PeerTimeout,
     PeerUnreachable,
 )
+from pacsnode.net import handshake
 from pacsnode.net.channel import AssociationChannel
 from pacsnode.net.command import Command, MalformedCommand
+from pacsnode.net.dial import dial
 from pacsnode.net.messages import Message, Messages
 from pacsnode.net.serving import Server
-from pacsnode.net.transport import SLICE, Connection
+from pacsnode.net.transport import Connection
 from pacsnode.net.upper_layer import DrivenAssociation, UpperLayer
+from pacsnode.tls import Outgoing
 
 MOST_CONTEXTS = 128
 
@@ -76,11 +73,12 @@ def connect(
     *,
     timeouts: Timeouts,
     max_pdu: int = 131072,
+    outgoing: Outgoing | None = None,
 ) -> Channel:
-    """A dicom.message.Connect, less `timeouts` (seconds) and `max_pdu` (bytes offered). Raises
-    PeerUnreachable, AssociationRejected, AssociationLost, PeerTimeout, and NoPresentationContext
-    where the peer accepts none at all."""
-    client = _open_connection(peer, timeouts.connect, tick)
+    """A dicom.message.Connect, less `timeouts` (seconds), `max_pdu` (bytes offered) and the
+    contexts for TLS. Raises PeerUnreachable, AssociationRejected, AssociationLost, PeerTimeout, and
+    NoPresentationContext where the peer accepts none at all."""
+    client = dial(peer, timeouts.connect, tick, outgoing or Outgoing(None))
     try:
         association = OutgoingAssociation(
             peer, client, timeouts, max_pdu, _Taker(on_store, on_event)
@@ -89,74 +87,6 @@ def connect(
         client.close()
         raise PeerUnreachable(f"{peer}: no TCP connection: {error.strerror}", "tcp") from error
     return association.negotiate(contexts, tick)
-
-
-def _open_connection(peer: Peer, seconds: float, tick: Tick) -> socket.socket:
-    """TCP to the first of the peer's addresses that answers, all within `seconds`."""
-    addresses = _look_up(peer, seconds, tick)
-    deadline = time.monotonic() + seconds
-    reason = "no address"
-    for family, kind, protocol, _, address in addresses:
-        try:
-            client = socket.socket(family, kind, protocol)
-        except OSError as error:  # no descriptor left, or no IPv6 here
-            reason = error.strerror or str(error)
-            continue
-        try:
-            reason = _try_address(client, address, deadline, tick)
-        except BaseException:
-            client.close()
-            raise
-        if not reason:
-            return client
-        client.close()
-    raise PeerUnreachable(f"{peer}: no TCP connection: {reason}", "tcp")
-
-
-def _look_up(peer: Peer, seconds: float, tick: Tick) -> list[Any]:
-    """The peer's addresses. Asking has no time limit of its own and cannot be broken off, so it
-    gets a thread, which is left behind where the name service is silent for too long."""
-    answers: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            answers.put(socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            answers.put(error)
-
-    try:
-        threading.Thread(target=ask, name="name service", daemon=True).start()
-    except RuntimeError as error:  # no thread to be had
-        raise PeerUnreachable(f"{peer}: the name service was not asked: {error}", "name") from error
-    deadline = time.monotonic() + seconds
-    while True:
-        left = deadline - time.monotonic()
-        try:
-            answer = answers.get(timeout=max(min(left, SLICE), 0))
-        except queue.Empty:
-            if left <= 0:
-                raise PeerUnreachable(f"{peer}: the name service is silent", "name") from None
-            tick()
-            continue
-        if isinstance(answer, Exception):
-            reason = getattr(answer, "strerror", None) or str(answer)
-            raise PeerUnreachable(f"{peer}: host name not found: {reason}", "name") from answer
-        return answer
-
-
-def _try_address(client: socket.socket, address: Any, deadline: float, tick: Tick) -> str:
-    """Connect; "" when it stands, otherwise why it does not."""
-    client.setblocking(False)
-    code = client.connect_ex(address)
-    if code == errno.EINPROGRESS:
-        poll = select.poll()
-        poll.register(client, select.POLLOUT)
-        while not poll.poll(max(min(deadline - time.monotonic(), SLICE), 0) * 1000):
-            if time.monotonic() >= deadline:
-                return "timed out"
-            tick()
-        code = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    return "" if code == 0 else os.strerror(code)
 
 
 _UNASKED = Answer(status.UNRECOGNISED_OPERATION, "Not taken on this association")
@@ -172,6 +102,9 @@ class _Taker:
     @property
     def takes_any(self) -> bool:
         return self._on_store is not None or self._on_event is not None
+
+    def welcomes(self, host: str) -> bool:
+        return True
 
     def admit(self, caller: Caller) -> Rejection | None:
         return None
@@ -287,6 +220,8 @@ class OutgoingAssociation(DrivenAssociation):
             )
         if answer is not None:
             raise NoPresentationContext(f"{self._peer} accepted no presentation context")
+        if failure is not None and failure.step == "tls":
+            raise handshake.refused(self._peer, failure.__cause__)
         if failure is not None:
             raise type(failure)(f"{self._peer}: {failure}")
         if seconds >= self._times.acse:

@@ -4,16 +4,21 @@ import errno
 import logging
 import os
 import select
+import socket
 import threading
 import time
+from ssl import SSLContext, SSLSocket
 
 from pynetdicom.ae import ApplicationEntity
 
 from pacsnode.config.model import Listen, Timeouts
 from pacsnode.dicom.message import Handler
 from pacsnode.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from pacsnode.net.acceptor import IncomingAssociation
-from pacsnode.net.doorway import Doorway
+from pacsnode.net.acceptor import IncomingAssociation, Reception
+from pacsnode.net.complaints import Complaints
+from pacsnode.net.doorway import Address, Addresses, Arrival, Doorway
+from pacsnode.net.serving import Surviving
+from pacsnode.net.waiting import WaitingRoom
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +27,8 @@ LAST_ANSWERS = 2.0  # seconds that severed associations get to end their work
 # A connection that has gone before it was taken, or no descriptor left for it: wait, go on.
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE = 100  # ms
+
+WAITING = 256  # connections that may be without an association, unless more associations may be
 
 
 class Listener:
@@ -35,23 +42,36 @@ class Listener:
         ae_title: str,
         settings: Listen,
         timeouts: Timeouts,
+        secure: SSLContext | None = None,
     ) -> None:
         self._doorway = doorway
         self._handler = handler
-        self._timeouts = timeouts
-        self._ae = ApplicationEntity(ae_title)
-        self._ae.maximum_pdu_size = settings.max_pdu
-        self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-        self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        self._secure = secure
+        ae = ApplicationEntity(ae_title)
+        ae.maximum_pdu_size = settings.max_pdu
+        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        self._complaints = Complaints()
+        # A crowd that may have associations all at once may ask for them all at once.
+        self._waiting = WaitingRoom[IncomingAssociation](max(WAITING, settings.max_associations))
+        self._reception = Reception(
+            ae, handler, timeouts, self._complaints, self._admitted, self._ended
+        )
         self._lock = threading.Lock()
         self._associations: set[IncomingAssociation] = set()
         self._wake_read, self._wake_write = os.pipe()
         self._thread = threading.Thread(target=self._accept, name="listener", daemon=True)
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Host and port as bound."""
-        return self._doorway.address
+    def addresses(self) -> Addresses:
+        """Where connections come in."""
+        return self._doorway.addresses
+
+    @property
+    def address(self) -> Address:
+        """The plain one, where there is one."""
+        plain, secure = self._doorway.addresses
+        return plain or secure or ("", 0)
 
     @property
     def is_alive(self) -> bool:
@@ -64,8 +84,17 @@ class Listener:
         with self._lock:
             return len(self._associations)
 
+    @property
+    def waiting(self) -> int:
+        """How many of them have no association yet."""
+        return len(self._waiting)
+
     def start(self) -> None:
         self._thread.start()
+
+    def secure(self, context: SSLContext | None) -> None:
+        """Use another context for TLS, from the next connection on."""
+        self._secure = context
 
     def stop(self, grace: float) -> None:
         """Take no more connections; C-STOREs under way get `grace` seconds to finish, everything
@@ -119,26 +148,68 @@ class Listener:
             return os.strerror(error.errno) if error.errno in _PASSING else ""
         if taken is None:
             return None
-        client, number = taken
-        try:
-            association = IncomingAssociation(
-                self._ae, client, number, self._handler, self._timeouts, self._ended
-            )
-        except OSError:  # reset before it was looked at
-            client.close()
+        association = self._receive(taken)
+        if association is None:
+            taken.client.close()
             self._doorway.ended()
             return ""
         with self._lock:
             self._associations.add(association)
+        self._make_wait(association)
         try:
             association.start()
         except RuntimeError as error:  # no thread to be had
             self._ended(association)
-            client.close()
+            association.drop()
             return str(error)
         return ""
 
+    def _receive(self, arrival: Arrival) -> IncomingAssociation | None:
+        """What becomes of a connection; None where that is nothing."""
+        client, number, is_tls = arrival
+        try:
+            host = plain_host(client.getpeername()[0])
+            if not self._welcomes(host):
+                return None
+            if is_tls:
+                client = self._wrap(client)
+            return IncomingAssociation(self._reception, client, number, host)
+        except OSError:  # reset before it was looked at
+            client.close()
+            return None
+
+    def _welcomes(self, host: str) -> bool:
+        with Surviving("connection"):
+            if self._handler.welcomes(host):
+                return True
+            self._complaints.say(host, "closed: not of a network in access.networks")
+        return False
+
+    def _wrap(self, client: socket.socket) -> SSLSocket:
+        """The handshake is left to the association's own thread."""
+        if self._secure is None:
+            raise OSError(errno.ENOTSUP, "no certificate for a connection over TLS")
+        return self._secure.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+
+    def _make_wait(self, association: IncomingAssociation) -> None:
+        displaced = self._waiting.enter(association.host, association)
+        if displaced is not None:
+            host, victim = displaced
+            victim.sever()
+            self._complaints.say(
+                host, "closed before its association: too many wait, most of them from there"
+            )
+
+    def _admitted(self, association: IncomingAssociation) -> None:
+        self._waiting.leave(association.host, association)
+
     def _ended(self, association: IncomingAssociation) -> None:
+        self._waiting.leave(association.host, association)
         with self._lock:
             self._associations.discard(association)
         self._doorway.ended()
+
+
+def plain_host(host: str) -> str:
+    """Without the prefix of an IPv4 address on a dual-stack socket, and without a scope."""
+    return host.removeprefix("::ffff:").partition("%")[0]

@@ -2,7 +2,8 @@
 
 The socket does not block; waiting is `poll`'s, so that file descriptors from 1,024 on work. All of
 an association runs in one thread: a peer's bytes wait in the kernel until they are asked for, and
-an SSLSocket, which has no lock of its own, needs none: other threads only end its TCP connection.
+an SSLSocket, which has no lock of its own, needs none: other threads only end its TCP connection,
+or the input of it. After that OpenSSL still sends, as its contexts have OP_IGNORE_UNEXPECTED_EOF.
 """
 
 import select
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pynetdicom.transport import AssociationSocket
 
+from pacsnode import tls
 from pacsnode.dicom.message import Tick, no_tick
 from pacsnode.errors import AssociationLost, PeerTimeout
 
@@ -36,6 +38,11 @@ LONGEST_OTHER = 1 << 10
 FIRST_BUFFER = 17 << 10  # doubled three or four times it holds one or two PDUs as offered
 SLICE = 0.5  # seconds between two ticks
 QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+TLS_RECORDS = range(0x14, 0x18)  # RFC 8446 5.1
+
+# A peer that lost its power says no more: after two minutes of silence it counts as gone. It also
+# keeps firewalls from forgetting a connection whose peer is at work for long.
+KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 # What says that nothing can be done now. TLS may have to write in order to read, and the reverse.
 BLOCKED = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -43,6 +50,10 @@ BLOCKED = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantW
 
 class OversizedPDU(Exception):
     """A PDU that is longer than what was offered, or of no known type. Never leaves this room."""
+
+
+class TLSRecord(OversizedPDU):
+    """No PDU but TLS, on a connection without. Never leaves this room."""
 
 
 class Connection(AssociationSocket):
@@ -60,6 +71,7 @@ class Connection(AssociationSocket):
         super().__init__(association, client_socket=client)
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _keep_alive(client)
         self._client = client
         self._network = network
         self._longest = min(max_pdu + ALLOWANCE, LONGEST_PDU) if max_pdu else LONGEST_PDU
@@ -96,6 +108,8 @@ class Connection(AssociationSocket):
         kind, length = HEADER.unpack_from(self._buffer, self._start)
         if length > self._limit(kind):
             self._is_deaf = True
+            if kind in TLS_RECORDS:
+                raise TLSRecord
             raise OversizedPDU(f"PDU of type {kind:02X} with {length} bytes")
         size = HEADER.size + length
         self._require(size, deadline, tick)
@@ -137,7 +151,7 @@ class Connection(AssociationSocket):
                     return False
                 continue
             except OSError as error:
-                raise AssociationLost(f"the connection broke: {error.strerror}") from error
+                raise _lost(error) from error
             if count == 0:
                 raise AssociationLost("the peer closed the connection")
             self._end += count
@@ -189,7 +203,22 @@ class Connection(AssociationSocket):
                 except BLOCKED as blocked:
                     self._wait_writable(self._poll(blocked, select.POLLOUT), tick)
         except OSError as error:
-            raise AssociationLost(f"the connection broke: {error.strerror}") from error
+            cause = self._last_words() or error
+            raise _lost(cause) from cause
+
+    def _last_words(self) -> OSError | None:
+        """The alert of a peer that ended TLS before it was written to."""
+        if not isinstance(self._client, ssl.SSLSocket):
+            return None
+        try:
+            self._client.recv(1)
+        except (*BLOCKED, ssl.SSLEOFError):
+            return None
+        except ssl.SSLError as error:
+            return error
+        except (OSError, ValueError):
+            return None
+        return None
 
     def _wait_writable(self, poll: select.poll, tick: Tick) -> None:
         seconds = 0 if self._is_stuck else self._network
@@ -201,8 +230,7 @@ class Connection(AssociationSocket):
         self._is_stuck = False
 
     def wake(self) -> None:
-        """Make a thread that waits for input see the connection's end; sending still works, but for
-        TLS."""
+        """Make a thread that waits for input see the connection's end; sending still works."""
         self._shut(socket.SHUT_RD)
 
     def sever(self) -> None:
@@ -213,6 +241,8 @@ class Connection(AssociationSocket):
         """Close, after which the association's state machine is told so (Evt17)."""
         if self.socket is None:
             return
+        if isinstance(self._client, ssl.SSLSocket):
+            self._quietly(self._say_goodbye)
         self._shut(socket.SHUT_RDWR)
         self._quietly(self._client.close)
         self.socket = None
@@ -224,6 +254,11 @@ class Connection(AssociationSocket):
         self._quietly(self._client.close)
         self.socket = None
 
+    def _say_goodbye(self) -> None:
+        """TLS's close_notify; few peers answer it, so nobody waits for that."""
+        if isinstance(self._client, ssl.SSLSocket):
+            self._client.unwrap()
+
     def _shut(self, how: int) -> None:
         # Not SSLSocket's own method: that drops TLS, and the thread that uses the socket would go
         # on in the clear.
@@ -233,5 +268,19 @@ class Connection(AssociationSocket):
     def _quietly(action: Callable[[], None]) -> None:
         try:
             action()
-        except OSError:
+        except (OSError, ValueError):  # the latter of TLS that was never begun
             return
+
+
+def _lost(error: OSError) -> AssociationLost:
+    by_tls = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
+    words = f"the connection broke: {tls.reason(error)}"
+    return AssociationLost(words, "tls" if by_tls else "association")
+
+
+def _keep_alive(client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        option = getattr(socket, name, None)
+        if option is not None:
+            client.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -23,6 +23,7 @@ from pacsnode.net.transport import (
     P_DATA,
     Connection,
     OversizedPDU,
+    TLSRecord,
 )
 
 if TYPE_CHECKING:
@@ -136,6 +137,11 @@ class UpperLayer(DULServiceProvider):
                 self.require_running()
             self.failure = error
             self.event_queue.put(CLOSED_EVENT)
+        except TLSRecord:
+            self.failure = AssociationLost(
+                "the peer speaks TLS, and this connection is plain", "tls"
+            )
+            self.event_queue.put(INVALID_EVENT)
         except OversizedPDU as error:
             self.failure = AssociationLost(f"the peer broke the protocol: {error}")
             self.event_queue.put(INVALID_EVENT)

@@ -5,6 +5,7 @@ import select
 import time
 
 from pacsnode.config.model import Configuration
+from pacsnode.net.doorway import Addresses
 from pacsnode.node.build import Node
 from pacsnode.node.notices import Notices, keep_errors
 from pacsnode.node.signals import Signals
@@ -25,8 +26,8 @@ class Alone:
         self._started_at = time.time()
 
     @property
-    def address(self) -> tuple[str, int]:
-        return self._node.address
+    def addresses(self) -> Addresses:
+        return self._node.addresses
 
     @property
     def is_healthy(self) -> bool:
@@ -69,7 +70,7 @@ class Alone:
         troubles = self.troubles()
         return describe(
             self._node.configuration,
-            address=self.address,
+            addresses=self.addresses,
             state=state_of(troubles),
             troubles=troubles,
             started_at=self._started_at,

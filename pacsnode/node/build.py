@@ -1,21 +1,24 @@
 """Configuration to parts: the only file that knows every room."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pacsnode.config.model import Configuration, Modality
+from pacsnode.config.model import Configuration, Listen, Modality
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
     from pacsnode.dicom.message import Connect
     from pacsnode.jobs import Runner
-    from pacsnode.net.doorway import Doorway
+    from pacsnode.net.doorway import Addresses, Doorway
     from pacsnode.net.listener import Listener
+    from pacsnode.node.security import Security
     from pacsnode.scp import Settings
     from pacsnode.scp.places import Places
+    from pacsnode.tls import Outgoing
 
-# What a running node takes over from a changed file; everything else takes a restart.
+# What a running node takes over from a changed file, beside its certificates; everything else takes
+# a restart.
 RELOADED = ("access", "modalities", "log")
 
 JOBS_END = 2.0  # seconds that a report on its way gets to be broken off
@@ -37,12 +40,16 @@ def build_archive(configuration: Configuration, *, serving: bool = False) -> "Ar
     )
 
 
-def build_connect(configuration: Configuration) -> "Connect":
-    """How requests of ours get their associations."""
+def build_connect(configuration: Configuration, outgoing: "Outgoing | None" = None) -> "Connect":
+    """How requests of ours get their associations; a node gives its contexts for TLS."""
     from pacsnode import net
+    from pacsnode.tls import Outgoing
 
     return partial(
-        net.connect, timeouts=configuration.timeouts, max_pdu=configuration.listen.max_pdu
+        net.connect,
+        timeouts=configuration.timeouts,
+        max_pdu=configuration.listen.max_pdu,
+        outgoing=outgoing or Outgoing(configuration.listen.tls),
     )
 
 
@@ -96,20 +103,25 @@ class Node:
         *,
         doorway: "Doorway | None" = None,
         places: "Places | None" = None,
+        security: "Security | None" = None,
     ) -> None:
         """Locks the data folder, recovers, opens the index and binds the address. A worker is given
-        the `doorway` that its connections come through and the `places` that all workers share;
-        its supervisor has locked and bound. Raises ConfigurationError or IndexFailure."""
+        the `doorway` that its connections come through, and the `places` and the `security` that
+        all workers share; its supervisor has locked and bound. Raises ConfigurationError or
+        IndexFailure."""
         from pacsnode import net
+        from pacsnode.node.security import build_security
         from pacsnode.scp import Access, Dispatcher
 
         self.configuration = configuration
+        security = security or build_security(configuration)
+        self._outgoing = security.outgoing
         self._archive = build_archive(configuration, serving=doorway is None)
         try:
             if doorway is None:
                 self._archive.commitments.give_back_all()
             self._access: Access = Access(build_settings(configuration), places=places)
-            connect = build_connect(configuration)
+            connect = build_connect(configuration, self._outgoing)
             self._jobs = build_jobs(self._archive, connect, configuration, self._modalities)
             dispatcher = Dispatcher(
                 self._archive,
@@ -124,14 +136,15 @@ class Node:
                 settings=configuration.listen,
                 timeouts=configuration.timeouts,
                 doorway=doorway,
+                secure=security.incoming,
             )
         except BaseException:
             self._archive.close()
             raise
 
     @property
-    def address(self) -> tuple[str, int]:
-        return self._listener.address
+    def addresses(self) -> "Addresses":
+        return self._listener.addresses
 
     @property
     def is_healthy(self) -> bool:
@@ -153,9 +166,15 @@ class Node:
 
     def reconfigure(self, changed: Configuration) -> list[str]:
         """Take over what can be taken over, for new associations; returns the keys that changed
-        and take a restart."""
+        and take a restart. Raises ConfigurationError, where nothing has changed."""
+        from pacsnode.node.security import build_security
+
+        configuration = reloaded(self.configuration, changed)
+        security = build_security(configuration)
         waiting = changed_keys(self.configuration, changed)
-        self.configuration = reloaded(self.configuration, changed)
+        self.configuration = configuration
+        self._outgoing.take_over(security.outgoing)
+        self._listener.secure(security.incoming)
         self._access.configure(build_settings(self.configuration))
         self._archive.assume(character_sets(self.configuration.modalities))
         return waiting
@@ -183,18 +202,27 @@ def build_settings(configuration: Configuration) -> "Settings":
 
 def reloaded(running: Configuration, changed: Configuration) -> Configuration:
     """What is running, with what a running node takes over."""
-    return running.model_copy(update={name: getattr(changed, name) for name in RELOADED})
+    sections = {name: getattr(changed, name) for name in RELOADED}
+    return running.model_copy(update={**sections, "listen": _listening(running, changed)})
+
+
+def _listening(running: Configuration, changed: Configuration) -> Listen:
+    """With changed certificates, on the running ports."""
+    before, after = running.listen.tls, changed.listen.tls
+    if before is None or after is None:
+        return running.listen
+    tls = after.model_copy(update={"port": before.port})
+    return running.listen.model_copy(update={"tls": tls})
 
 
 def changed_keys(running: Configuration, changed: Configuration) -> list[str]:
     """Key paths that differ and take a restart."""
-    before, after = running.model_dump(), changed.model_dump()
-    paths: list[str] = []
-    for name in before:
-        if name in RELOADED or before[name] == after[name]:
-            continue
-        if not isinstance(before[name], dict):
-            paths.append(name)
-            continue
-        paths += [f"{name}.{key}" for key in before[name] if before[name][key] != after[name][key]]
-    return paths
+    return [*_differences(reloaded(running, changed).model_dump(), changed.model_dump())]
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in before.items():
+        if isinstance(value, dict) and isinstance(after[name], dict):
+            yield from (f"{name}.{key}" for key in _differences(value, after[name]))
+        elif value != after[name]:
+            yield name

@@ -13,8 +13,9 @@ from pacsnode.config.load import load
 from pacsnode.config.model import Configuration
 from pacsnode.errors import ConfigurationError
 from pacsnode.node import limits
-from pacsnode.node.address import address_text
+from pacsnode.node.address import addresses_text
 from pacsnode.node.alone import Alone
+from pacsnode.node.security import warn_of_certificates
 from pacsnode.node.signals import Signals
 from pacsnode.node.status import state_of
 from pacsnode.node.worker import GRACE
@@ -41,6 +42,7 @@ def serve(
     _allow_open_files(configuration.listen.max_associations)
     processes = configuration.listen.processes
     node = Supervisor(configuration, path) if processes > 1 else Alone(configuration)
+    warn_of_certificates(configuration)
     # Until now a signal ends the start; from here on it waits its turn.
     signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     notify = _notifier()
@@ -49,12 +51,12 @@ def serve(
         "pacsnode %s: %s listens on %s, processes %d, configuration %s, data folder %s",
         __version__,
         configuration.ae_title,
-        address_text(*node.address),
+        addresses_text(node.addresses),
         processes,
         path or "built-in",
         configuration.data_dir,
     )
-    announce(f"ready {configuration.ae_title} {address_text(*node.address)}")
+    announce(f"ready {configuration.ae_title} {addresses_text(node.addresses)}")
     notify("READY=1")
     reason = signal.Signals(_watch(node, path, signals, notify, watchdog))
     logger.info("%s: stopping", reason.name)
@@ -112,13 +114,14 @@ def reload(node: Alone | Supervisor, path: Path | None) -> None:
         return
     try:
         changed = load(path)
+        waiting = node.reconfigure(changed)
     except ConfigurationError as error:
         for fault in error.faults:
             logger.error("not reloaded: %s", fault)  # noqa: TRY400 the fault says it all
         return
-    waiting = node.reconfigure(changed)
+    warn_of_certificates(changed)
     log.configure(changed.log.level, changed.log.format)
-    logger.info("%s reloaded: access, modalities, log", path)
+    logger.info("%s reloaded: access, modalities, log, certificates", path)
     if waiting:
         logger.warning("changed, but only a restart takes it over: %s", ", ".join(waiting))
 

@@ -139,7 +139,7 @@ def ask(folder: Path) -> Status:
         raise NodeUnavailable(_absence(folder)) from None
     except TimeoutError:
         raise NodeUnavailable(
-            f"the node on {folder} (process {_holder(folder)}) has not answered for {PATIENCE:g} s"
+            f"the node on {folder} (process {holder(folder)}) has not answered for {PATIENCE:g} s"
         ) from None
     except ValueError as error:  # it ended while it answered
         raise NodeUnavailable(f"the node on {folder} broke off its answer: {error}") from error
@@ -149,13 +149,13 @@ def ask(folder: Path) -> Status:
 
 
 def _absence(folder: Path) -> str:
-    process = _holder(folder)
+    process = holder(folder)
     if process:
         return f"the node on {folder} (process {process}) is starting or stopping"
     return f"no node runs on {folder}"
 
 
-def _holder(folder: Path) -> str:
+def holder(folder: Path) -> str:
     """The process that has locked the folder as its node; "" where none has."""
     with suppress(OSError), open(folder / NODE_LOCK, encoding="ascii") as file:
         try:

@@ -13,10 +13,11 @@ from typing import NamedTuple
 from pacsnode import log
 from pacsnode.config.model import Configuration
 from pacsnode.errors import ConfigurationError, PacsnodeError
-from pacsnode.net.doorway import HandedOver
+from pacsnode.net.doorway import Addresses, HandedOver
 from pacsnode.node.board import Board
 from pacsnode.node.build import Node
 from pacsnode.node.notices import Notices, keep_errors
+from pacsnode.node.security import Security
 from pacsnode.node.signals import EVERY, Signals
 from pacsnode.scp.places import Places
 
@@ -33,23 +34,30 @@ class Shared(NamedTuple):
     """What all workers have in common."""
 
     path: Path | None
-    address: tuple[str, int]
+    addresses: Addresses
     places: Places
     board: Board
     notices: Notices
 
 
-def work(configuration: Configuration, shared: Shared, number: int, channel: socket.socket) -> int:
-    """Be worker `number` until told to stop; the process's exit code."""
+def work(
+    configuration: Configuration,
+    security: Security,
+    shared: Shared,
+    number: int,
+    channel: socket.socket,
+) -> int:
+    """Be worker `number` until told to stop; the process's exit code. `security` is the
+    supervisor's: a file that is broken by now keeps no worker from being replaced."""
     signals = Signals((signal.SIGTERM, signal.SIGHUP))
     # Ctrl-C reaches the whole process group; that the node is to stop is the supervisor's to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, EVERY)
     shared.places.adopt(number)
     keep_errors(shared.notices.page(number))
-    doorway = HandedOver(channel, shared.address, lambda: shared.board.count_end(number))
+    doorway = HandedOver(channel, shared.addresses, lambda: shared.board.count_end(number))
     try:
-        node = Node(configuration, doorway=doorway, places=shared.places)
+        node = Node(configuration, doorway=doorway, places=shared.places, security=security)
     except PacsnodeError as error:
         logger.error("worker %d cannot start: %s", number, error)  # noqa: TRY400 it says it all
         return 1
@@ -88,10 +96,10 @@ def _reload(node: Node, path: Path | None) -> None:
 
     try:
         changed = load(path)
+        node.reconfigure(changed)
     except ConfigurationError as error:
         logger.error("not reloaded: %s", error)  # noqa: TRY400 the fault says it all
         return
-    node.reconfigure(changed)
     log.configure(changed.log.level, changed.log.format)
 
 

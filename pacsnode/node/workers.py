@@ -17,11 +17,12 @@ from pathlib import Path
 from pacsnode.archive.folder import DataFolder
 from pacsnode.config.model import Configuration
 from pacsnode.errors import ConfigurationError
-from pacsnode.net.doorway import ListeningSocket, hand_over
+from pacsnode.net.doorway import Addresses, Arrival, ListeningSockets, hand_over
 from pacsnode.node.board import Board
 from pacsnode.node.build import changed_keys, preload, prepare_archive, reloaded
 from pacsnode.node.forking import ending, in_child, run
 from pacsnode.node.notices import Notices, keep_errors
+from pacsnode.node.security import build_security
 from pacsnode.node.signals import Signals, held_back
 from pacsnode.node.status import State, Status, describe, open_status_socket, state_of
 from pacsnode.node.worker import BEAT, READY, RELOADED, Shared, work
@@ -60,18 +61,19 @@ class Supervisor:
         ConfigurationError or IndexFailure."""
         preload()
         self.configuration = configuration
+        self._security = build_security(configuration)
         self._folder = DataFolder(configuration.data_dir)
         self._folder.use(serving=True)
         try:
             in_child(lambda: prepare_archive(configuration))
-            self._doorway = ListeningSocket(configuration.listen)
+            self._doorway = ListeningSockets(configuration.listen)
         except BaseException:
             self._folder.release()
             raise
         count = configuration.listen.processes
         self._shared = Shared(
             path,
-            self._doorway.address,
+            self._doorway.addresses,
             Places(configuration.listen.max_associations),
             Board(count),
             Notices(1 + count),
@@ -87,8 +89,8 @@ class Supervisor:
         self._is_stopping = False
 
     @property
-    def address(self) -> tuple[str, int]:
-        return self._doorway.address
+    def addresses(self) -> Addresses:
+        return self._doorway.addresses
 
     @property
     def is_healthy(self) -> bool:
@@ -137,8 +139,10 @@ class Supervisor:
 
     def reconfigure(self, changed: Configuration) -> list[str]:
         """As Node.reconfigure; returns when all workers have taken over what is new."""
+        configuration = reloaded(self.configuration, changed)
+        self._security = build_security(configuration)
         waiting = changed_keys(self.configuration, changed)
-        self.configuration = reloaded(self.configuration, changed)
+        self.configuration = configuration
         self._tell(signal.SIGHUP)
         self._awaited = set(self._workers)
         deadline = time.monotonic() + RELOADING
@@ -201,7 +205,7 @@ class Supervisor:
         troubles = self.troubles()
         return describe(
             self.configuration,
-            address=self.address,
+            addresses=self.addresses,
             state=State.STOPPING if self._is_stopping else state_of(troubles),
             troubles=troubles,
             started_at=self._started_at,
@@ -222,27 +226,27 @@ class Supervisor:
         """Take what connections there are, and hand each to a worker."""
         for _ in range(BURST):
             try:
-                client, number = self._doorway.take()
+                arrival = self._doorway.take()
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno in _SHORTAGE:
                     self._pause(os.strerror(error.errno))
                 return
-            with client:
-                is_taken = self._hand_over(client, number)
+            with arrival.client:
+                is_taken = self._hand_over(arrival)
             if not is_taken:
-                logger.error("connection %d is closed: no worker takes it", number)
+                logger.error("connection %d is closed: no worker takes it", arrival.number)
                 self._pause("no worker takes any")
                 return
 
-    def _hand_over(self, client: socket.socket, number: int) -> bool:
+    def _hand_over(self, arrival: Arrival) -> bool:
         """To the worker that serves fewest; of several, to each in turn. False: to none."""
         turn, count = next(self._turns), len(self._due)
         order = sorted(self._ready(), key=lambda worker: (worker.number + turn) % count)
         for worker in sorted(order, key=self._load):
             try:
-                hand_over(worker.channel, client, number)
+                hand_over(worker.channel, arrival)
             except OSError:  # it does not keep up, or has died this moment
                 continue
             worker.handed += 1
@@ -327,4 +331,4 @@ class Supervisor:
             self._status_socket.leave()
         for other in self._workers.values():
             other.channel.close()
-        return work(self.configuration, self._shared, number, channel)
+        return work(self.configuration, self._security, self._shared, number, channel)

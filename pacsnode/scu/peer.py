@@ -24,6 +24,7 @@ def peer_of(name: str, modality: Modality, calling_ae_title: str) -> Peer:
         character_set=modality.character_set,
         transfer_syntaxes=modality.transfer_syntaxes,
         associations=modality.associations,
+        tls=modality.tls,
     )
 
 

@@ -74,6 +74,10 @@ class Outgoing:
         self._own = own
         self._made: dict[ClientTLS, ssl.SSLContext] = {}
 
+    def take_over(self, changed: "Outgoing") -> None:
+        """Go on with the contexts of another, for new connections."""
+        self._own, self._made = changed._own, changed._made  # noqa: SLF001  # of this class
+
     def context(self, settings: ClientTLS, where: str) -> ssl.SSLContext:
         """As client_context."""
         made = self._made.get(settings)

@@ -51,6 +51,7 @@ class ScriptedHandler:
     """Stores into memory, answers C-FIND with what `find` yields."""
 
     def __init__(self) -> None:
+        self.unwelcome: set[str] = set()
         self.rejection: Rejection | None = None
         self.callers: list[Caller] = []
         self.open = 0
@@ -67,6 +68,9 @@ class ScriptedHandler:
         self.get: Callable[[GetRequest], Iterator[Answer]] = lambda _: iter(())
         self.action: Callable[[ActionRequest], Iterator[Answer]] = lambda _: iter(())
         self.requests: list[Request] = []
+
+    def welcomes(self, host: str) -> bool:
+        return host not in self.unwelcome
 
     def admit(self, caller: Caller) -> Rejection | None:
         self.callers.append(caller)

@@ -1,16 +1,19 @@
 """Connections handed from one process to another."""
 
 import resource
+import select
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
-from pacsnode.config.model import Listen
-from pacsnode.net.doorway import HandedOver, ListeningSocket, hand_over
+from pacsnode.config.model import Listen, ServerTLS
+from pacsnode.errors import ConfigurationError
+from pacsnode.net.doorway import Addresses, Arrival, HandedOver, ListeningSockets, hand_over
 
-ADDRESS = ("127.0.0.1", 104)
+ADDRESSES = Addresses(("127.0.0.1", 104), ("127.0.0.1", 2762))
 
 
 @pytest.fixture
@@ -29,37 +32,37 @@ def ended() -> list[int]:
 
 @pytest.fixture
 def doorway(channel: tuple[socket.socket, socket.socket], ended: list[int]) -> HandedOver:
-    return HandedOver(channel[1], ADDRESS, lambda: ended.append(1))
+    return HandedOver(channel[1], ADDRESSES, lambda: ended.append(1))
 
 
 def test_connections_arrive_with_their_numbers_in_order(
     channel: tuple[socket.socket, socket.socket], doorway: HandedOver
 ) -> None:
-    assert doorway.address == ADDRESS
-    for number in (7, 1 << 40):
+    assert doorway.addresses == ADDRESSES
+    for number, is_tls in ((7, False), (1 << 40, True)):
         peer, client = socket.socketpair()
         with peer, client:
-            hand_over(channel[0], client, number)
-        taken, told = doorway.take() or pytest.fail("nothing came")
-        with taken:
-            assert told == number
-            assert not taken.get_inheritable()
+            hand_over(channel[0], Arrival(client, number, is_tls))
+        taken = doorway.take() or pytest.fail("nothing came")
+        with taken.client:
+            assert (taken.number, taken.is_tls) == (number, is_tls)
+            assert not taken.client.get_inheritable()
 
 
 def test_a_connection_is_the_very_one_that_was_accepted(
     channel: tuple[socket.socket, socket.socket], doorway: HandedOver
 ) -> None:
-    listening = ListeningSocket(Listen(host="127.0.0.1", port=0))
-    with socket.create_connection(listening.address) as peer:
-        client, number = listening.take()
-        with client:
-            hand_over(channel[0], client, number)
+    listening = ListeningSockets(Listen(host="127.0.0.1", port=0))
+    with socket.create_connection(listening.addresses.plain or ()) as peer:
+        arrival = listening.take()
+        with arrival.client:
+            hand_over(channel[0], arrival)
         listening.close()
-        taken, _ = doorway.take() or pytest.fail("nothing came")
-        with taken:
-            taken.sendall(b"hello")
+        taken = doorway.take() or pytest.fail("nothing came")
+        with taken.client:
+            taken.client.sendall(b"hello")
             assert peer.recv(5) == b"hello"
-            assert taken.getpeername() == peer.getsockname()
+            assert taken.client.getpeername() == peer.getsockname()
         assert peer.recv(1) == b""
 
 
@@ -79,7 +82,7 @@ def test_a_process_that_does_not_keep_up_is_told_to_whoever_hands_over(
 
     def hand_over_many() -> None:
         for number in range(100_000):
-            hand_over(channel[0], client, number)
+            hand_over(channel[0], Arrival(client, number, False))
 
     with peer, client, pytest.raises(BlockingIOError):
         hand_over_many()
@@ -90,7 +93,7 @@ def test_a_connection_lost_for_lack_of_descriptors_is_counted_as_ended(
 ) -> None:
     peer, client = socket.socketpair()
     with peer, client:
-        hand_over(channel[0], client, 1)
+        hand_over(channel[0], Arrival(client, 1, False))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     held: list[socket.socket] = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
@@ -108,13 +111,54 @@ def test_a_connection_lost_for_lack_of_descriptors_is_counted_as_ended(
 
 
 def test_numbers_start_at_1_and_ends_are_told(doorway: HandedOver, ended: list[int]) -> None:
-    listening = ListeningSocket(Listen(host="127.0.0.1", port=0))
+    listening = ListeningSockets(Listen(host="127.0.0.1", port=0))
     for expected in (1, 2):
-        with socket.create_connection(listening.address):
-            client, number = listening.take()
-            client.close()
-            assert number == expected
+        with socket.create_connection(listening.addresses.plain or ()):
+            arrival = listening.take()
+            arrival.client.close()
+            assert arrival.number == expected
     listening.ended()
     listening.close()
     doorway.ended()
     assert ended == [1]
+
+
+def test_both_doors_are_open_and_neither_keeps_the_other_shut() -> None:
+    tls = ServerTLS(port=0, certificate=Path("x"), require_client_certificate=False)
+    listening = ListeningSockets(Listen(host="127.0.0.1", port=0, tls=tls))
+    with ExitStack() as stack:
+        stack.callback(listening.close)
+        for address, count in ((listening.addresses.plain, 5), (listening.addresses.tls, 2)):
+            for _ in range(count):
+                stack.enter_context(socket.create_connection(address or ()))
+        poll = select.poll()
+        poll.register(listening, select.POLLIN)
+        doors = []
+        while poll.poll(0):
+            arrival = listening.take()
+            arrival.client.close()
+            doors.append(arrival.is_tls)
+        assert sorted(doors) == [False] * 5 + [True] * 2
+        assert sum(doors[:4]) == 2
+        with pytest.raises(BlockingIOError):
+            listening.take()
+
+
+def test_tls_alone() -> None:
+    tls = ServerTLS(port=0, certificate=Path("x"), require_client_certificate=False)
+    listening = ListeningSockets(Listen(host="::1", port=None, tls=tls))
+    assert listening.addresses.plain is None
+    assert listening.addresses.tls is not None
+    with socket.create_connection(listening.addresses.tls):
+        arrival = listening.take()
+        arrival.client.close()
+        assert arrival.is_tls
+    listening.close()
+
+
+def test_a_tls_port_in_use_is_told_by_its_own_key() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        tls = ServerTLS(port=port, certificate=Path("x"), require_client_certificate=False)
+        with pytest.raises(ConfigurationError, match=r"choose another listen\.tls\.port"):
+            ListeningSockets(Listen(host="127.0.0.1", port=0, tls=tls))

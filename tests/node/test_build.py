@@ -57,7 +57,7 @@ def test_a_node_reconfigures_what_it_can_and_names_the_rest(tmp_path: Path) -> N
 
 def test_the_data_folder_is_let_go_where_the_address_cannot_be_had(tmp_path: Path) -> None:
     node = Node(configuration(tmp_path / "a"))
-    port = node.address[1]
+    port = (node.addresses.plain or pytest.fail("no address"))[1]
     blocked = configuration(tmp_path / "b", listen={"port": port})
     with pytest.raises(ConfigurationError, match="cannot listen"):
         Node(blocked)

@@ -319,7 +319,8 @@ def test_connections_wait_while_no_worker_can_take_them(tmp_path: Path) -> None:
             os.waitid(os.P_PID, worker.process, os.WEXITED | os.WNOWAIT)
         with ExitStack() as stack:
             first, *others = [
-                stack.enter_context(socket.create_connection(supervisor.address)) for _ in range(3)
+                stack.enter_context(socket.create_connection(supervisor.addresses.plain or ()))
+                for _ in range(3)
             ]
             supervisor._take()
             assert first.recv(1) == b""

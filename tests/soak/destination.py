@@ -40,6 +40,9 @@ class _Taker:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
+    def welcomes(self, host: str) -> bool:
+        return True
+
     def admit(self, caller: Caller) -> Rejection | None:
         return None
 
