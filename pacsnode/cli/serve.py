@@ -25,8 +25,10 @@ def command(run: Run) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     configuration = run.configuration
     from pacsnode.node.address import address_text
+    from pacsnode.node.heap import use_one_arena
     from pacsnode.node.serve import serve
 
+    use_one_arena()
     if run.path is None:
         listen = configuration.listen
         complain(NO_FILE.format(address=address_text(listen.host, listen.port or 0)))
