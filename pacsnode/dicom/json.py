@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pacsnode.dicom import dictionary
 from pacsnode.dicom.character_set import CharacterSet
-from pacsnode.dicom.elements import Element, items_of
+from pacsnode.dicom.elements import LONG_VRS, SHORT_VRS, Element, items_of
 from pacsnode.dicom.values import (
     BINARY_VRS,
     Value,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _MAX_DEPTH = 16
+_VRS = frozenset(vr.decode() for vr in SHORT_VRS | LONG_VRS)
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 # As PS3.5 6.2 has IS and DS; Python would also take 1_000 and digits of other scripts.
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[Ee][+-]?\d+)?", re.ASCII)
@@ -113,14 +114,18 @@ def _element_to_json(element: DataElement) -> Json:
 def dataset_from_json(document: str | Mapping[str, Any]) -> Dataset:
     """The Dataset of a DICOM JSON object, or of its text. Raises UnreadableDataset where it
     is none."""
+    try:
+        attributes = json.loads(document) if isinstance(document, str) else document
+    except (ValueError, RecursionError) as error:
+        raise UnreadableDataset(f"no JSON: {error}") from error
+    return _dataset_from_json(attributes, 0)
+
+
+def _dataset_from_json(attributes: Any, depth: int) -> Dataset:
     from pydicom import Dataset
 
     from pacsnode.dicom.encode import element_of
 
-    try:
-        attributes = json.loads(document) if isinstance(document, str) else document
-    except ValueError as error:
-        raise UnreadableDataset(f"no JSON: {error}") from error
     if not isinstance(attributes, Mapping):
         raise UnreadableDataset("a DICOM JSON dataset is an object")
     dataset = Dataset()
@@ -130,15 +135,31 @@ def dataset_from_json(document: str | Mapping[str, Any]) -> Dataset:
         if not isinstance(attribute, Mapping):
             raise UnreadableDataset(f"{tag}: an attribute is an object")
         vr = attribute.get("vr", "UN")
-        content = attribute.get("Value", ())
-        if "InlineBinary" in attribute:
-            content = (base64.b64decode(attribute["InlineBinary"]),)
-        if vr == "SQ":
-            content = [dataset_from_json(item) for item in content]
-        elif vr == "PN":
-            content = [text_of(one) for one in content]
-        dataset.add(element_of(int(tag, 16), vr, ["" if one is None else one for one in content]))
+        try:
+            values = _values_from_json(attribute, vr, depth)
+            dataset.add(element_of(int(tag, 16), vr, values))
+        except (ValueError, TypeError) as error:
+            raise UnreadableDataset(f"{tag}: no value of VR {vr}: {error}") from error
     return dataset
+
+
+def _values_from_json(attribute: Mapping[str, Any], vr: str, depth: int) -> Sequence[Any]:
+    """Raises ValueError and TypeError for what is no value, UnreadableDataset."""
+    if vr not in _VRS:
+        raise ValueError("there is no such VR")
+    if vr in BINARY_VRS:
+        binary = attribute.get("InlineBinary")
+        return () if binary is None else (base64.b64decode(binary),)
+    content = attribute.get("Value", ())
+    if vr == "SQ":
+        if depth >= _MAX_DEPTH:
+            raise ValueError("sequences in sequences without end")
+        return [_dataset_from_json(item, depth + 1) for item in content]
+    if vr == "PN":
+        return [text_of(one) for one in content]
+    if any(isinstance(one, Mapping | list) for one in content):
+        raise TypeError("an object or an array")
+    return ["" if one is None else one for one in content]
 
 
 def text_of(value: Any) -> str:

@@ -67,7 +67,28 @@ def test_json_is_unicode_and_names_no_character_set() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "[", "[]", "3", '{"x":{}}', '{"00100010":3}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[",
+        "[]",
+        "3",
+        '{"x":{}}',
+        '{"00100010":3}',
+        "[" * 100_000,
+        '{"00400275":{"vr":"SQ","Value":[' * 200 + "]}}" * 200,
+        '{"00400275":{"vr":"SQ","Value":[' * 200 + "{}" + "]}}" * 200,
+        '{"00400275":{"vr":"SQ","Value":3}}',
+        '{"00280010":{"vr":"US","Value":3}}',
+        '{"00280010":{"vr":"US","Value":[[]]}}',
+        '{"00280010":{"vr":"XX","Value":[]}}',
+        '{"00280010":{"vr":[],"Value":[]}}',
+        '{"7FE00010":{"vr":"OB","InlineBinary":"A"}}',
+        '{"7FE00010":{"vr":"OB","InlineBinary":"\u00e4"}}',
+        '{"7FE00010":{"vr":"OB","InlineBinary":3}}',
+    ],
+)
 def test_what_is_no_dicom_json_is_refused(text: str) -> None:
     with pytest.raises(UnreadableDataset):
         dataset_from_json(text)
