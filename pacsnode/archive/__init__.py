@@ -100,19 +100,31 @@ class Archive:
         """All instances below what matches. Raises IndexFailure or StorageError."""
         yield from select_instances(self._files, self._index, query)
 
+    def study(self, study_instance_uid: str) -> Mapping[str, str]:
+        """What is known of a study and its patient, by keyword; nothing where it is not here.
+        Raises IndexFailure."""
+        return self._index.study(study_instance_uid)
+
     def fetch(self, stored: StoredInstance) -> AbstractContextManager[StoredFile]:
         """Open a stored instance at its dataset. Raises InstanceMissing or InstanceDamaged, which
         mark it as lost, StorageError or IndexFailure."""
         return fetch_stored(self._storage, self._index, stored, self._policy.character_sets)
 
-    def delete(self, query: Query, progress: Callable[[int], None] = lambda done: None) -> int:
-        """Remove all instances below what matches; returns how many."""
+    def delete(
+        self,
+        query: Query,
+        progress: Callable[[int], None] = lambda done: None,
+        on_deleted: Callable[[StoredInstance], None] = lambda stored: None,
+    ) -> int:
+        """Remove all instances below what matches; returns how many. `progress` is told how many
+        are gone, `on_deleted` of each. Raises StorageError or IndexFailure."""
         return delete_selected(
             self._storage,
             self._index,
             self.select(query),
             self._policy.character_sets,
             progress,
+            on_deleted,
         )
 
     def verify(

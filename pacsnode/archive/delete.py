@@ -19,10 +19,11 @@ def delete_selected(
     selected: Iterable[StoredInstance],
     character_sets: CharacterSets,
     progress: Callable[[int], None] = lambda done: None,
+    on_deleted: Callable[[StoredInstance], None] = lambda stored: None,
 ) -> int:
     """Remove rows, then files; returns how many. A crash between the two is made good at the next
     start, and so is a file that cannot be removed, which is raised at the end. `progress` is told
-    how many are gone. Raises StorageError or IndexFailure."""
+    how many are gone, `on_deleted` of each whose row is. Raises StorageError or IndexFailure."""
     done = 0
     faults: list[StorageError] = []
     for batch in _batches(selected):
@@ -30,6 +31,10 @@ def delete_selected(
         with storage.changing(*(stored.uids for stored in batch)):
             settle_pending(storage, index, character_sets)
             removals = index.remove([stored.uids.sop_instance_uid for stored in batch])
+            gone = {removal.uids.sop_instance_uid for removal in removals}
+            for stored in batch:
+                if stored.uids.sop_instance_uid in gone:
+                    on_deleted(stored)
             faults += finish_removals(storage, index, removals)
         done += len(removals)
         progress(done)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pacsnode.dicom.instance import StoredInstance
+from pacsnode.dicom.instance import Instance, StoredInstance
 
 
 class OnDuplicate(StrEnum):
@@ -27,10 +27,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`stored` is the newcomer as received, also where an earlier one stays in its place."""
+    """`stored` is the newcomer as received, also where an earlier one stays in its place;
+    `instance` is its header."""
 
     kind: Kind
     stored: StoredInstance
+    instance: Instance
 
 
 OnStored = Callable[[Outcome], None]

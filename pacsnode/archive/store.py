@@ -118,7 +118,7 @@ class Reception:
             )
             kind = self._placing.place(Newcomer(incoming, instance, stored))
         self.failure = ""
-        outcome = Outcome(kind, stored)
+        outcome = Outcome(kind, stored, instance)
         for on_stored in self._policy.on_stored:
             on_stored(outcome)
         return outcome

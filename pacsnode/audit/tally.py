@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from pacsnode.audit.event import Study
 
@@ -13,7 +14,7 @@ OLDEST = 30.0  # seconds until an instance is told of
 MOST_STUDIES = 100
 MOST_SOP_CLASSES = 50  # of one study: an archive has some ten
 
-Kind = Hashable
+Kind = TypeVar("Kind", bound=Hashable)
 Tell = Callable[[Kind, Study, Sequence[tuple[str, int]]], None]
 
 
@@ -23,12 +24,12 @@ class _Entry:
     sop_classes: Counter[str] = field(default_factory=Counter)
 
 
-class Tally:
+class Tally(Generic[Kind]):
     """Counts by study, kind and SOP class, and has them told: from time to time, when there are
     many, and at the end. `tell` is called outside the lock, from the thread that counts or from
     the trail's. Thread-safe."""
 
-    def __init__(self, tell: Tell, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tell: Tell[Kind], clock: Callable[[], float] = time.monotonic) -> None:
         self._tell = tell
         self._clock = clock
         self._lock = threading.Lock()
@@ -40,7 +41,7 @@ class Tally:
         study_instance_uid: str,
         sop_class_uid: str,
         describe: Callable[[], Study],
-        kind: Kind = None,
+        kind: Kind,
     ) -> None:
         """Count one instance. `kind` tells those apart that are told of separately; `describe` is
         asked for the first instance of each."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakSet
 
 from pacsnode.audit import events
@@ -17,7 +17,7 @@ from pacsnode.audit.file import AuditFile
 from pacsnode.audit.line import to_line
 from pacsnode.audit.sender import Lost, Sender, Sink
 from pacsnode.audit.syslog import TLS_SETTINGS, TlsSyslog, UdpSyslog, to_syslog
-from pacsnode.audit.tally import OLDEST, Tally, Tell
+from pacsnode.audit.tally import OLDEST, Kind, Tally, Tell
 from pacsnode.config.model import Audit, ServerTLS, Syslog
 from pacsnode.errors import ConfigurationError
 from pacsnode.tls import client_context
@@ -41,7 +41,7 @@ class Trail(Protocol):
     def record(self, event: Event) -> None:
         """Tell of an event. Never waits, never raises."""
 
-    def tally(self, tell: Tell) -> Tally:
+    def tally(self, tell: Tell[Kind]) -> Tally[Kind]:
         """One that is told of in time; `flush` it at its end."""
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class Silent:
     def record(self, event: Event) -> None:
         """Nobody is told."""
 
-    def tally(self, tell: Tell) -> Tally:
+    def tally(self, tell: Tell[Kind]) -> Tally[Kind]:
         return Tally(lambda *_: None)
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class Writing:
     def __init__(self, node: Party, sinks: "list[tuple[Encode, Sink]]", most: int) -> None:
         self.node = node
         self._ways = [_Way(encode, Sender(sink, most, self._lost)) for encode, sink in sinks]
-        self._tallies: WeakSet[Tally] = WeakSet()
+        self._tallies: WeakSet[Tally[Any]] = WeakSet()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._clock: threading.Thread | None = None
@@ -88,7 +88,7 @@ class Writing:
         for way in self._ways:
             way.sender.put(way.encode(event))
 
-    def tally(self, tell: Tell) -> Tally:
+    def tally(self, tell: Tell[Kind]) -> Tally[Kind]:
         tally = Tally(tell)
         with self._lock:
             self._tallies.add(tally)
@@ -115,7 +115,7 @@ class Writing:
             for tally in self._open_tallies():
                 tally.flush_if_due()
 
-    def _open_tallies(self) -> list[Tally]:
+    def _open_tallies(self) -> list[Tally[Any]]:
         with self._lock:
             return list(self._tallies)
 

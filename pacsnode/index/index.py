@@ -1,12 +1,13 @@
 """The index as others see it: every call one short transaction, every failure an IndexFailure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance
+from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Key, Query
 from pacsnode.errors import InvalidQuery
-from pacsnode.index import copies, notes, salvaging, select, statistics, write
+from pacsnode.index import copies, notes, rows, salvaging, select, statistics, write
 from pacsnode.index.commitments import Commitments
 from pacsnode.index.conditions import MatchFile
 from pacsnode.index.database import Database
@@ -95,6 +96,12 @@ class Index:
         """All instances below what matches, read like `find`; of each study in the order of series
         and instance numbers."""
         return select.select(self._database, query, match_file)
+
+    def study(self, study_instance_uid: str) -> Mapping[str, str]:
+        """Columns of a study and of its patient, by keyword; none where it is not here."""
+        with self._database.reading() as connection:
+            found = rows.by_uid(connection, Level.STUDY, [study_instance_uid])
+        return found[0].values if found else {}
 
     def statistics(self) -> Statistics:
         """The archive in figures; reads every row."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from pacsnode.audit import Silent, Trail
 from pacsnode.dicom import status
 from pacsnode.dicom.message import (
     ActionRequest,
@@ -22,7 +23,7 @@ from pacsnode.dicom.message import (
     Sink,
     StoreRequest,
 )
-from pacsnode.scp.access import Access, Rights, Settings
+from pacsnode.scp.access import Access, Refusal, Rights, Settings
 from pacsnode.scp.commit import commit
 from pacsnode.scp.echo import echo
 from pacsnode.scp.find import find
@@ -30,6 +31,7 @@ from pacsnode.scp.get import get
 from pacsnode.scp.move import move
 from pacsnode.scp.report import report
 from pacsnode.scp.store import begin_store
+from pacsnode.scp.witness import Witness
 from pacsnode.scu.peer import peer_of
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ SERVICES: dict[type[Request], str] = {
 class Dispatcher:
     """The node's message.Handler: checks the caller's right to a service and hands the request to
     its function. Decompressed datasets that are too large for memory wait in `spool_folder`;
-    `wake` tells jobs/ that there is something to do."""
+    `wake` tells jobs/ that there is something to do; what is done is told to the `trail`."""
 
     def __init__(
         self,
@@ -64,12 +66,14 @@ class Dispatcher:
         *,
         spool_folder: str | None = None,
         wake: Callable[[], None] = lambda: None,
+        trail: Trail | None = None,
     ) -> None:
         self._archive = archive
         self._access = access
         self._connect = connect
         self._spool_folder = spool_folder
         self._wake = wake
+        self._witness = Witness(trail or Silent(), archive)
         self._functions: dict[type[Request], Callable[..., Iterator[Answer]]] = {
             EchoRequest: self._echo,
             FindRequest: self._find,
@@ -80,28 +84,46 @@ class Dispatcher:
         }
 
     def welcomes(self, host: str) -> bool:
-        return self._access.welcomes(host)
+        is_welcome = self._access.welcomes(host)
+        if not is_welcome:
+            self._witness.unwelcome(host)
+        return is_welcome
 
     def admit(self, caller: Caller) -> Rejection | None:
-        return self._access.admit(caller)
+        rejection = self._access.admit(caller)
+        self._witness.decided(caller, self._access.rights(caller), rejection)
+        return rejection
 
     def ended(self, caller: Caller) -> None:
+        rights = self._access.rights(caller)
         self._access.ended(caller)
+        self._witness.ended(caller, rights)
         self._archive.release_thread()
 
     def begin_store(self, request: StoreRequest) -> Sink:
         rights = self._access.rights(request.caller)
         if "store" not in rights.services:
-            return RefusingSink(_refused(request, rights))
-        return begin_store(request, self._archive, rights.character_set)
+            return RefusingSink(self._refused(request, rights))
+        witness = self._witness.receiving(request.caller, rights)
+        return begin_store(request, self._archive, rights.character_set, witness)
 
     def handle(self, request: Request) -> Iterator[Answer]:
         rights = self._access.rights(request.caller)
         if SERVICES[type(request)] not in rights.services:
-            yield _refused(request, rights)
+            yield self._refused(request, rights)
             return
         answers = self._functions[type(request)](request, rights)
         yield from answers if isinstance(request, EchoRequest) else _logged(request, answers)
+
+    def _refused(self, request: Request, rights: Rights) -> Answer:
+        caller, service = request.caller, SERVICES[type(request)]
+        reason = (
+            f"{caller.ae_title!r} from {caller.host} may not {service}: "
+            f"{rights.deciding_setting} decides{rights.hint(caller.ae_title)}"
+        )
+        log.warning("%s", reason)
+        self._witness.refused(caller, rights, service, reason)
+        return Answer(status.NOT_AUTHORISED, f"Not authorised for this service: {service}")
 
     def _echo(self, request: EchoRequest, _rights: Rights) -> Iterator[Answer]:
         return echo(request)
@@ -113,20 +135,26 @@ class Dispatcher:
         return commit(request, self._archive, rights.modality, self._wake)
 
     def _find(self, request: FindRequest, rights: Rights) -> Iterator[Answer]:
-        return find(request, self._archive, rights.character_set)
+        answers = find(request, self._archive, rights.character_set)
+        return self._witness.querying(request, rights, answers)
 
     def _move(self, request: MoveRequest, rights: Rights) -> Iterator[Answer]:
         found = self._access.destination(request.caller, request.move_destination)
-        if isinstance(found, Answer):
-            return iter((found,))
+        if isinstance(found, Refusal):
+            if found.answer.status == status.NOT_AUTHORISED:
+                what = f"move to {request.move_destination}"
+                self._witness.refused(request.caller, rights, what, found.reason)
+            return iter((found.answer,))
         settings = rights.settings or self._access.settings
+        peer = peer_of(*found, settings.ae_title)
         return move(
             request,
             self._archive,
             self._connect,
-            peer_of(*found, settings.ae_title),
+            peer,
             default_character_set=rights.character_set,
             spool_folder=self._spool_folder,
+            witness=self._witness.sending(request, rights, peer),
         )
 
     def _get(self, request: GetRequest, rights: Rights) -> Iterator[Answer]:
@@ -137,20 +165,8 @@ class Dispatcher:
             wanted=modality.transfer_syntaxes if modality is not None else None,
             default_character_set=rights.character_set,
             spool_folder=self._spool_folder,
+            witness=self._witness.sending(request, rights, None),
         )
-
-
-def _refused(request: Request, rights: Rights) -> Answer:
-    service = SERVICES[type(request)]
-    log.warning(
-        "%r from %s may not %s: %s decides%s",
-        request.caller.ae_title,
-        request.caller.host,
-        service,
-        rights.deciding_setting,
-        rights.hint(request.caller.ae_title),
-    )
-    return Answer(status.NOT_AUTHORISED, f"Not authorised for this service: {service}")
 
 
 def _logged(request: Request, answers: Iterator[Answer]) -> Iterator[Answer]:

@@ -5,6 +5,7 @@ import difflib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pacsnode.config.model import Access as Rules
 from pacsnode.config.model import Modality
@@ -85,6 +86,13 @@ class Rights:
 NO_RIGHTS = Rights(frozenset())
 
 
+class Refusal(NamedTuple):
+    """What the caller is answered, and the reason in full, which has been logged."""
+
+    answer: Answer
+    reason: str
+
+
 class Access:
     """Decides on connections, associations and destinations; counts associations over all processes
     that share `places`: as many as `max_associations`, which is this process's own business where
@@ -148,10 +156,10 @@ class Access:
     def allows(self, caller: Caller, service: str) -> bool:
         return service in self.rights(caller).services
 
-    def destination(self, caller: Caller, ae_title: str) -> tuple[str, Modality] | Answer:
-        """The modality with this AE title, to which the caller may have instances sent; or the
-        answer that refuses it: A801 where there is none, 0124 where it is not among the caller's
-        own move_destinations."""
+    def destination(self, caller: Caller, ae_title: str) -> tuple[str, Modality] | Refusal:
+        """The modality with this AE title, to which the caller may have instances sent. It is
+        refused with A801 where there is none, with 0124 where it is not among the caller's own
+        move_destinations."""
         rights = self.rights(caller)
         found = find_modality(ae_title, (rights.settings or self._settings).modalities)
         if found is None:
@@ -160,30 +168,28 @@ class Access:
         allowed = modality.move_destinations if modality is not None else None
         if allowed is None or found[0] in allowed:
             return found
-        log.warning(
-            "%s may not move to %r: modalities.%s.move_destinations does not name %s",
-            _who(caller),
-            ae_title,
-            rights.name,
-            found[0],
+        reason = (
+            f"{_who(caller)} may not move to {ae_title!r}: modalities.{rights.name}"
+            f".move_destinations does not name {found[0]}"
         )
-        return Answer(status.NOT_AUTHORISED, f"Not authorised to move to {ae_title}")
+        log.warning("%s", reason)
+        return Refusal(
+            Answer(status.NOT_AUTHORISED, f"Not authorised to move to {ae_title}"), reason
+        )
 
     def count(self) -> int:
         """Associations of this process that hold a place."""
         return len(self._admitted)
 
-    def _unknown_destination(self, caller: Caller, ae_title: str) -> Answer:
+    def _unknown_destination(self, caller: Caller, ae_title: str) -> Refusal:
         settings = self.rights(caller).settings or self._settings
         titles = [modality.ae_title for modality in settings.modalities.values()]
         nearest = nearest_title(ae_title, titles)
-        log.warning(
-            "%s: C-MOVE to %r, which is no AE title of modalities%s",
-            _who(caller),
-            ae_title,
-            f"; the nearest is {nearest!r}" if nearest else "",
-        )
-        return Answer(status.MOVE_DESTINATION_UNKNOWN, f"Unknown destination {ae_title}")
+        hint = f"; the nearest is {nearest!r}" if nearest else ""
+        reason = f"{_who(caller)}: C-MOVE to {ae_title!r}, no AE title of modalities{hint}"
+        log.warning("%s", reason)
+        answer = Answer(status.MOVE_DESTINATION_UNKNOWN, f"Unknown destination {ae_title}")
+        return Refusal(answer, reason)
 
     def _decide(self, settings: Settings, caller: Caller) -> Rights:
         unknown = settings.rules.unknown_callers

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from pacsnode.dicom.message import Answer, GetRequest, Tick
 from pacsnode.scp.retrieve import retrieve
+from pacsnode.scp.witness import UNSEEN, SendingWitness
 from pacsnode.scu.sendable import Outcome, Sendable, Sending
 from pacsnode.scu.store import send_on
 
@@ -19,6 +20,7 @@ def get(
     wanted: Sequence[str] | None = None,
     default_character_set: str | None = None,
     spool_folder: str | None = None,
+    witness: SendingWitness = UNSEEN,
 ) -> Iterator[Answer]:
     """`wanted`: the transfer syntaxes that this caller is to be sent, if not all. Instances without
     a context that gives the caller the SCP's role fail one by one."""
@@ -27,4 +29,4 @@ def get(
         sending = Sending(wanted, tick=tick, spool_folder=spool_folder)
         return send_on(request.channel, sendables, sending, lambda: not request.cancelled())
 
-    yield from retrieve(request, archive, send_back, default_character_set)
+    yield from retrieve(request, archive, send_back, default_character_set, witness)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from pacsnode.dicom.message import Answer, Connect, MoveRequest, Peer, Tick
 from pacsnode.scp.retrieve import retrieve
+from pacsnode.scp.witness import UNSEEN, SendingWitness
 from pacsnode.scu.sendable import Originator, Outcome, Sendable
 from pacsnode.scu.store import send
 
@@ -20,6 +21,7 @@ def move(
     *,
     default_character_set: str | None = None,
     spool_folder: str | None = None,
+    witness: SendingWitness = UNSEEN,
 ) -> Iterator[Answer]:
     """To the destination that access has found and allowed."""
     originator = Originator(request.caller.ae_title, request.message_id)
@@ -36,4 +38,4 @@ def move(
             thread_ended=archive.release_thread,
         )
 
-    yield from retrieve(request, archive, send_there, default_character_set)
+    yield from retrieve(request, archive, send_there, default_character_set, witness)

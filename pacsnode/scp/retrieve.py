@@ -33,6 +33,7 @@ from pacsnode.errors import (
     StorageError,
 )
 from pacsnode.scp.failure import Table, failure, status_of
+from pacsnode.scp.witness import UNSEEN, SendingWitness
 from pacsnode.scu.sendable import Outcome, Sendable
 
 if TYPE_CHECKING:
@@ -105,7 +106,11 @@ class ArchivedInstance:
 
 
 def retrieve(
-    request: Retrieval, archive: "Archive", send: Send, default_character_set: str | None = None
+    request: Retrieval,
+    archive: "Archive",
+    send: Send,
+    default_character_set: str | None = None,
+    witness: SendingWitness = UNSEEN,
 ) -> Iterator[Answer]:
     """Answer a C-MOVE or C-GET: pending answers leave through `request.send`, so that they can do
     so while an instance is under way; the final one is yielded. Raises what tells that the
@@ -118,21 +123,25 @@ def retrieve(
             retrieve=True,
             default_character_set=default_character_set,
         )
-        total, selected = _select(archive, query, request)
+        total, selected = _select(archive, query, request, witness)
     except (DicomError, StorageError, IndexFailure) as error:
         yield failure(error, STATUS)
         return
     operations = Suboperations(request, total)
     sendables = (ArchivedInstance(archive, stored) for stored in selected)
-    yield _perform(request, operations, send(sendables, operations.tick))
+    witness.begin()
+    try:
+        yield _perform(request, operations, send(sendables, operations.tick), witness)
+    finally:
+        witness.end()
 
 
 def _select(
-    archive: "Archive", query: Query, request: Retrieval
+    archive: "Archive", query: Query, request: Retrieval, witness: SendingWitness
 ) -> tuple[int, Iterator[StoredInstance]]:
     """How many there are, and all of them. A large number is gone through twice: the pending
     answers need to know it, and memory stays flat."""
-    with closing(_closable(archive.select(query))) as selected:
+    with closing(_planned(archive.select(query), witness)) as selected:
         held = list(islice(selected, HELD))
         total = len(held)
         for _ in selected:
@@ -143,6 +152,14 @@ def _select(
         return total, iter(held)
     del held
     return total, _closable(archive.select(query))
+
+
+def _planned(
+    selected: Iterable[StoredInstance], witness: SendingWitness
+) -> Generator[StoredInstance, None, None]:
+    for stored in selected:
+        witness.plan(stored)
+        yield stored
 
 
 def _closable(selected: Iterable[StoredInstance]) -> Generator[StoredInstance, None, None]:
@@ -245,13 +262,18 @@ class Suboperations:
 
 
 def _perform(
-    request: Retrieval, operations: Suboperations, outcomes: Generator[Outcome, None, None]
+    request: Retrieval,
+    operations: Suboperations,
+    outcomes: Generator[Outcome, None, None],
+    witness: SendingWitness,
 ) -> Answer:
     """Run the sub-operations to their end; after a C-CANCEL `outcomes` begins no more of them."""
     try:
         if request.cancelled():
             return operations.ended(status.CANCELLED, "")
         for outcome in outcomes:
+            if isinstance(outcome.sendable, ArchivedInstance):
+                witness.done(outcome.sendable.stored, outcome)
             operations.take(outcome)
         if operations.remaining and request.cancelled():
             return operations.ended(status.CANCELLED, "")

@@ -18,6 +18,7 @@ from pacsnode.errors import (
     UnusableUID,
 )
 from pacsnode.scp.failure import Table, status_of
+from pacsnode.scp.witness import ReceivingWitness
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,10 @@ _NOTABLE = (Kind.CONFLICT, Kind.REPLACED, Kind.RESTORED)
 
 
 def begin_store(
-    request: StoreRequest, archive: Archive, default_character_set: str | None = None
+    request: StoreRequest,
+    archive: Archive,
+    default_character_set: str | None = None,
+    witness: ReceivingWitness | None = None,
 ) -> Sink:
     """Begin to take an instance. What is known to be refused reaches no disk."""
     arrival = Arrival(
@@ -55,7 +59,7 @@ def begin_store(
         request.caller.ae_title,
         archive.ae_title,
     )
-    sink = StoreSink(request)
+    sink = StoreSink(request, witness)
     try:
         sink.receipt = archive.begin(arrival, default_character_set)
     except PacsnodeError as error:
@@ -66,8 +70,9 @@ def begin_store(
 class StoreSink:
     """Takes one dataset. After a failure the rest of it is drained, and the failure answered."""
 
-    def __init__(self, request: StoreRequest) -> None:
+    def __init__(self, request: StoreRequest, witness: ReceivingWitness | None = None) -> None:
         self._request = request
+        self._witness = witness
         self._error: PacsnodeError | None = None
         self.receipt: Receipt | None = None
 
@@ -87,6 +92,8 @@ class StoreSink:
                 self.fail(error)
             else:
                 self._log(outcome)
+                if self._witness is not None:
+                    self._witness.taken(outcome)
                 return Answer(status.SUCCESS)
         return self._refusal()
 
@@ -112,7 +119,10 @@ class StoreSink:
             self._request.sop_instance_uid,
             error,
         )
-        return Answer(code, comment_of(error))
+        answer = Answer(code, comment_of(error))
+        if self._witness is not None:
+            self._witness.failed(self._request, answer)
+        return answer
 
     def _log(self, outcome: Outcome) -> None:
         level = logging.INFO if outcome.kind in _NOTABLE else logging.DEBUG

@@ -99,3 +99,34 @@ def store_note(archive: Archive, sample: Sample) -> None:
             " sop_instance_uid, digest, noted_at) VALUES ('remove', ?, ?, ?, ?, 0)",
             (*sample.uids, b""),
         )
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_each_instance_that_goes_is_told_of(archive: Archive) -> None:
+    for number in range(4):
+        store(archive, Sample(f"1.2.3.{number}", series="1.2.3.0"))
+    told: list[str] = []
+    archive.delete(EVERYTHING, on_deleted=lambda stored: told.append(stored.uids.sop_instance_uid))
+    assert sorted(told) == [f"1.2.3.{number}" for number in range(4)]
+
+
+def test_what_somebody_else_deleted_meanwhile_is_not_told_of(
+    archive: Archive, sample: Sample
+) -> None:
+    store(archive, sample)
+    rows = list(archive.select(EVERYTHING))
+    archive.delete(EVERYTHING)
+    told: list[object] = []
+    assert delete_selected(archive._storage, archive._index, rows, {}, on_deleted=told.append) == 0
+    assert not told
+
+
+def test_a_study_is_known_by_its_uid_until_it_is_gone(archive: Archive, sample: Sample) -> None:
+    outcome = store(archive, sample)
+    uid = sample.uids.study_instance_uid
+    study = archive.study(uid)
+    assert study["PatientID"] == outcome.instance.first("PatientID") != ""
+    assert study["StudyInstanceUID"] == uid
+    assert not archive.study("1.2.3.4.5")
+    archive.delete(EVERYTHING)
+    assert not archive.study(uid)

@@ -20,7 +20,9 @@ class Listener:
     def tell(self, kind: Hashable, study: Study, classes: Sequence[tuple[str, int]]) -> None:
         self.told.append((kind, study.study_instance_uid, list(classes)))
 
-    def add(self, tally: Tally, study: str, sop_class: str = "CT", kind: Hashable = None) -> None:
+    def add(
+        self, tally: Tally[Hashable], study: str, sop_class: str = "CT", kind: Hashable = None
+    ) -> None:
         def describe() -> Study:
             self.described += 1
             return Study(study)
@@ -28,7 +30,7 @@ class Listener:
         tally.add(study, sop_class, describe, kind)
 
 
-def made() -> tuple[Listener, Tally]:
+def made() -> tuple[Listener, Tally[Hashable]]:
     listener = Listener()
     return listener, Tally(listener.tell, lambda: listener.now)
 

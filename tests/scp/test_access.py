@@ -6,8 +6,8 @@ import pytest
 
 from pacsnode.config.model import Access as Rules
 from pacsnode.config.model import Modality
-from pacsnode.dicom.message import Answer, Caller
-from pacsnode.scp.access import Access, Settings
+from pacsnode.dicom.message import Caller
+from pacsnode.scp.access import Access, Refusal, Settings
 
 numbers = iter(range(1, 1_000_000))
 
@@ -334,10 +334,10 @@ def test_an_unknown_destination_is_a801_and_the_nearest_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     access = Access(settings(CT1={}, STORE={}))
-    answer = access.destination(moving(access), "STOER")
-    assert isinstance(answer, Answer)
-    assert answer.status == 0xA801
-    assert "STOER" in answer.comment
+    refusal = access.destination(moving(access), "STOER")
+    assert isinstance(refusal, Refusal)
+    assert refusal.answer.status == 0xA801
+    assert "STOER" in refusal.answer.comment
     for part in ("'CT1'", "192.0.2.1", "'STOER'", "'STORE'"):
         assert part in caplog.text
 
@@ -348,19 +348,20 @@ def test_a_caller_may_move_to_those_that_its_own_list_names(
     lists = {"CT1": {"move_destinations": ["STORE"]}, "STORE": {}, "OTHER": {}}
     access = Access(settings({"unknown_callers": frozenset({"move"})}, **lists))
     known = moving(access)
-    assert not isinstance(access.destination(known, "STORE"), Answer)
-    answer = access.destination(known, "OTHER")
-    assert isinstance(answer, Answer)
-    assert answer.status == 0x0124
-    assert "OTHER" in answer.comment
+    assert not isinstance(access.destination(known, "STORE"), Refusal)
+    refusal = access.destination(known, "OTHER")
+    assert isinstance(refusal, Refusal)
+    assert refusal.answer.status == 0x0124
+    assert "OTHER" in refusal.answer.comment
+    assert refusal.reason in caplog.text
     for part in ("'CT1'", "192.0.2.1", "'OTHER'", "modalities.CT1.move_destinations"):
         assert part in caplog.text
     for free in (moving(access, "STORE"), moving(access, "STRANGER")):
-        assert not isinstance(access.destination(free, "OTHER"), Answer)
+        assert not isinstance(access.destination(free, "OTHER"), Refusal)
 
 
 def test_an_empty_list_lets_nothing_be_moved() -> None:
     access = Access(settings(CT1={"move_destinations": []}))
-    answer = access.destination(moving(access), "CT1")
-    assert isinstance(answer, Answer)
-    assert answer.status == 0x0124
+    refusal = access.destination(moving(access), "CT1")
+    assert isinstance(refusal, Refusal)
+    assert refusal.answer.status == 0x0124

@@ -402,6 +402,7 @@ NEVER = (
     errors.UsageError,
     errors.NetworkError,
     errors.DuplicateRefused,
+    errors.NodeUnavailable,
 )
 
 
