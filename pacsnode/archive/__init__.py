@@ -8,9 +8,11 @@ from typing import Self
 
 from pacsnode import index as index_room
 from pacsnode import storage as storage_room
+from pacsnode.archive import conflicts
 from pacsnode.archive.behind import Behind
 from pacsnode.archive.commit import Commitments
 from pacsnode.archive.condition import troubles
+from pacsnode.archive.conflicts import chosen
 from pacsnode.archive.delete import delete_selected
 from pacsnode.archive.fetch import fetch_stored
 from pacsnode.archive.find import Files
@@ -42,6 +44,7 @@ __all__ = [
     "Outcome",
     "Policy",
     "Receipt",
+    "chosen",
     "open_archive",
 ]
 
@@ -167,6 +170,23 @@ class Archive:
     def conflicts(self) -> Iterator[Conflict]:
         """Instances that came with other bytes than those stored, and were set aside."""
         return self._index.conflicts()
+
+    def lost(self) -> Iterator[Flag]:
+        """Instances whose files are missing or damaged, as far as that is known."""
+        return self._index.lost()
+
+    def keep(self, conflict: Conflict) -> None:
+        """Settle a conflict: see archive/conflicts.py. Raises StorageError or IndexFailure, as the
+        two below."""
+        conflicts.keep(self._storage, self._index, conflict.name)
+
+    def drop(self, conflict: Conflict) -> None:
+        conflicts.drop(self._storage, self._index, conflict.name)
+
+    def adopt(self, conflict: Conflict) -> Outcome:
+        policy = replace(self._policy, on_duplicate=OnDuplicate.REPLACE)
+        reception = Reception(self._storage, self._index, policy, self._behind, keeps_replaced=True)
+        return conflicts.adopt(self._storage, self._index, reception, conflict.name)
 
     def release_thread(self) -> None:
         """Let go of what the index holds for the calling thread."""

@@ -54,8 +54,11 @@ class Placing:
         on_duplicate: OnDuplicate,
         character_sets: CharacterSets,
         behind: Behind,
+        *,
+        keeps_replaced: bool = False,
     ) -> None:
         self._behind = behind
+        self._keeps_replaced = keeps_replaced
         self._storage = storage
         self._index = index
         self._on_duplicate = on_duplicate
@@ -194,6 +197,9 @@ class Placing:
             row = self._index.instance(present.uids.sop_instance_uid)
             if row is None or not same_instance(row, present):
                 return None
+            stands_there_itself = in_place and row.uids == new.stored.uids
+            if self._keeps_replaced and not stands_there_itself:
+                self._storage.keep_beside(row.uids)
             if not in_place:
                 self._index.begin_replace(new.stored)
                 self._storage.replace(new.incoming, new.stored.uids)

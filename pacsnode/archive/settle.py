@@ -103,7 +103,9 @@ def finish_removals(
         index.settle(note)
     faults += refused
     for fault in faults:
-        log.error("a deleted file stays: %s: tried again at the next start, and by verify", fault)
+        log.error(
+            "a file that is to go stays: %s: tried again at the next start, and by verify", fault
+        )
     return faults
 
 

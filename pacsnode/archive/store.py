@@ -47,13 +47,29 @@ class Policy:
 
 class Reception:
     """Takes instances in. Safe to call from many threads. `failure` is why disk or index did not
-    take the last one, "" where they did."""
+    take the last one, "" where they did. `keeps_replaced`: what gives way to a newcomer stays among
+    the settled conflicts."""
 
-    def __init__(self, storage: Storage, index: Index, policy: Policy, behind: Behind) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        index: Index,
+        policy: Policy,
+        behind: Behind,
+        *,
+        keeps_replaced: bool = False,
+    ) -> None:
         self._storage = storage
         self._index = index
         self._policy = policy
-        self._placing = Placing(storage, index, policy.on_duplicate, policy.character_sets, behind)
+        self._placing = Placing(
+            storage,
+            index,
+            policy.on_duplicate,
+            policy.character_sets,
+            behind,
+            keeps_replaced=keeps_replaced,
+        )
         self._behind = behind
         self.failure = ""
         self._free = 0
@@ -129,13 +145,13 @@ class Reception:
         cannot be read, and what begin and finish raise."""
         try:
             with path.open("rb") as file:
-                receipt = self._copy(file)
+                receipt = self.copy(file)
         except OSError as error:
             raise UnreadableDataset(f"{path}: {error.strerror}") from error
         return receipt.finish()
 
-    def _copy(self, file: BinaryIO) -> "Receipt":
-        """All of a file's dataset. Raises OSError besides."""
+    def copy(self, file: BinaryIO) -> "Receipt":
+        """Take a file's whole dataset, as import_file. Raises OSError besides."""
         meta = part10.read_file_meta(file)
         character_set = self._policy.character_sets.get(meta.source_ae_title)
         file.seek(meta.dataset_offset)

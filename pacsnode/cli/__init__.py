@@ -14,7 +14,13 @@ import click
 from pacsnode import __version__
 from pacsnode.cli.output import complain
 from pacsnode.cli.run import Run
-from pacsnode.errors import ConfigurationError, NetworkError, PacsnodeError, UsageError
+from pacsnode.errors import (
+    ConfigurationError,
+    IndexDamaged,
+    NetworkError,
+    PacsnodeError,
+    UsageError,
+)
 
 FAILED, WRONG_USE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 
@@ -30,6 +36,7 @@ COMMANDS = {
     "commit": "commit",
     "import": "import_",
     "ls": "ls",
+    "conflicts": "conflicts",
     "delete": "delete",
     "verify": "verify",
     "reindex": "reindex",
@@ -117,7 +124,7 @@ def _invoke(arguments: Sequence[str] | None) -> int:
 
 def exit_code(error: PacsnodeError) -> int:
     """What a failure that ends a command means to its caller."""
-    if isinstance(error, ConfigurationError | UsageError):
+    if isinstance(error, ConfigurationError | UsageError | IndexDamaged):
         return WRONG_USE
     if isinstance(error, NetworkError) and error.step in ("name", "tcp", "tls", "association"):
         return UNREACHABLE

@@ -30,7 +30,7 @@ def command(run: Run, level_name: str, keys: tuple[str, ...], yes: bool) -> int:
         if not total:
             say("nothing matches")
             return 0
-        if not yes and not _confirm(
+        if not yes and not confirm(
             f"Delete {total} instances of {len(studies)} studies for good?"
         ):
             say("nothing deleted")
@@ -42,7 +42,7 @@ def command(run: Run, level_name: str, keys: tuple[str, ...], yes: bool) -> int:
     return 0
 
 
-def _confirm(question: str) -> bool:
+def confirm(question: str) -> bool:
     """An end of input is a no; Ctrl-C ends the command."""
     try:
         return click.confirm(question, err=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 
     from pacsnode.dicom.instance import InstanceUIDs
 
+FLAGS_SETTLED = (
+    "A flag goes by itself: when the instance that is lost came again or was deleted, or when no "
+    "instance of the study contradicts it any more."
+)
+CONFLICTS_SETTLED = (
+    "The first stays in its place until `pacsnode conflicts keep|adopt|drop NAME` settles which of "
+    "the two is right; both are complete files, here and in instances/."
+)
 NOTED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "DateTime", "TextValue")
 
 
@@ -22,8 +31,10 @@ NOTED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "DateTime", 
 @options.level
 @options.keys
 @options.form
-@click.option("--flagged", is_flag=True, help="What the node found odd, instead.")
-@click.option("--conflicts", is_flag=True, help="Instances that were set aside, instead.")
+@click.option("--flagged", is_flag=True, help="What the node found odd, and what is lost, instead.")
+@click.option(
+    "--conflicts", is_flag=True, help="Instances that came again with other bytes, instead."
+)
 @click.pass_obj
 def command(
     run: Run, level_name: str, keys: tuple[str, ...], form: str, flagged: bool, conflicts: bool
@@ -39,15 +50,16 @@ def command(
     level = options.level_of(level_name)
     with build_archive(run.existing()) as archive:
         if flagged:
-            noted = ((flag.uids, flag.noted_at, flag.text) for flag in archive.flags())
-            _show(_notes(noted), _tags(), form)
+            flags = chain(archive.lost(), archive.flags())
+            noted = ((flag.uids, flag.noted_at, flag.text) for flag in flags)
+            _show(_notes(noted), _tags(), form, FLAGS_SETTLED)
             return
         if conflicts:
             noted = (
                 (one.uids, one.received_at, f"{one.name} from {one.source_ae_title}")
                 for one in archive.conflicts()
             )
-            _show(_notes(noted), _tags(), form)
+            _show(_notes(noted), _tags(), form, CONFLICTS_SETTLED)
             return
         query = options.local_query(level_name, [*keys, *RETURNED[level]])
         for key in query.ignored:
@@ -60,9 +72,11 @@ def command(
         _show(answers, columns(level, options.tags_of(level_name, keys)), form)
 
 
-def _show(datasets: "Iterable[Dataset]", tags: list[int], form: str) -> None:
+def _show(datasets: "Iterable[Dataset]", tags: list[int], form: str, advice: str = "") -> None:
     if not show_datasets(datasets, tags, form):
         complain("nothing to list")
+    elif advice:
+        complain(advice)
 
 
 def _tags() -> list[int]:

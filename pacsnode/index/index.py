@@ -139,6 +139,17 @@ class Index:
         with self._database.writing() as connection:
             notes.set_lost(connection, sop_instance_uid, lost=lost)
 
+    def lost(self) -> Iterator[Flag]:
+        """Instances marked as lost, as flags, by SOP Instance UID."""
+        last = ""
+        while True:
+            with self._database.reading() as connection:
+                page = notes.lost_after(connection, last, PAGE)
+            if not page:
+                return
+            yield from page
+            last = page[-1].uids.sop_instance_uid
+
     def flag(self, kind: str, uids: InstanceUIDs, text: str) -> None:
         """Note something odd for people; the same flag is kept once."""
         with self._database.writing() as connection:

@@ -10,6 +10,9 @@ from pacsnode.index.records import REMOVE, REPLACE, Conflict, Flag, Pending
 
 Connection = sqlite3.Connection
 
+LOST = "lost"  # the kind of flag
+LOST_TEXT = "lost: its file is missing or damaged; send it again, or delete it"
+
 log = logging.getLogger(__name__)
 
 
@@ -86,6 +89,19 @@ def set_lost(connection: Connection, sop_instance_uid: str, *, lost: bool) -> No
         connection.execute("INSERT OR IGNORE INTO lost VALUES (?, ?)", (sop_instance_uid, now()))
     else:
         connection.execute("DELETE FROM lost WHERE sop_instance_uid = ?", (sop_instance_uid,))
+
+
+def lost_after(connection: Connection, last: str, limit: int) -> list[Flag]:
+    rows = connection.execute(
+        "SELECT coalesce(study.study_instance_uid, ''), coalesce(series.series_instance_uid, ''),"
+        " lost.sop_instance_uid, lost.noted_at FROM lost"
+        " LEFT JOIN instance ON instance.sop_instance_uid = lost.sop_instance_uid"
+        " LEFT JOIN series ON series.id = instance.parent"
+        " LEFT JOIN study ON study.id = series.parent"
+        " WHERE lost.sop_instance_uid > ? ORDER BY lost.sop_instance_uid LIMIT ?",
+        (last, limit),
+    )
+    return [Flag(LOST, InstanceUIDs(*row[:3]), LOST_TEXT, row[3]) for row in rows]
 
 
 def forget_instance(connection: Connection, sop_instance_uid: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pacsnode.archive import Archive, Fault, OnDuplicate, Policy, behind, open_archive
-from pacsnode.errors import IndexFailure, StorageError
+from pacsnode.errors import IndexFailure, InstanceMissing, StorageError
 from pacsnode.index import Index
 from pacsnode.storage import place
 from tests.archive.instances import EVERYTHING, Sample, everything, faults, files, read, store
@@ -31,7 +31,16 @@ STEPS = (
     "rmdir",
     "mkdir",
 )
-TRANSACTIONS = ("add", "replace", "remove", "settle", "begin_replace", "add_conflict", "set_lost")
+TRANSACTIONS = (
+    "add",
+    "replace",
+    "remove",
+    "settle",
+    "begin_replace",
+    "add_conflict",
+    "forget_conflict",
+    "set_lost",
+)
 
 OLD = Sample("1.2.3.1")
 LARGE = replace(OLD, pixels=100_000)  # more than is kept in memory
@@ -52,6 +61,7 @@ class Scene:
     finished: Sample | None
     prepare: Callable[[Archive, Path], object] = lambda archive, data_dir: None
     may_remain: Fault | None = None  # what was wrong before, where the operation did not end
+    kept: tuple[Sample, ...] = ()  # what must be in some file, be it served or not
 
 
 def delete(archive: Archive, data_dir: Path) -> None:
@@ -71,6 +81,21 @@ def forget_row(archive: Archive, data_dir: Path) -> None:
     """A file that is in no row, without any note of it."""
     for note in archive._index.remove([OLD.sop]):
         archive._index.settle(note)
+
+
+def set_aside(newcomer: Sample) -> Callable[[Archive, Path], object]:
+    return lambda archive, data_dir: store(archive, newcomer)
+
+
+def settle(how: str) -> Callable[[Archive, Path], object]:
+    """All conflicts."""
+
+    def act(archive: Archive, data_dir: Path) -> None:
+        for conflict in list(archive.conflicts()):
+            with suppress(InstanceMissing):  # one that was settled, but for its record
+                getattr(archive, how)(conflict)
+
+    return act
 
 
 SCENES = {
@@ -100,6 +125,18 @@ SCENES = {
         OTHER,
         forget_row,
         Fault.ORPHANED,
+    ),
+    "keep the first": Scene(
+        "keep", (OLD,), settle("keep"), (OLD,), OLD, set_aside(OTHER), kept=(OLD, OTHER)
+    ),
+    "adopt the newcomer": Scene(
+        "keep", (OLD,), settle("adopt"), (OLD, OTHER), OTHER, set_aside(OTHER), kept=(OLD, OTHER)
+    ),
+    "adopt the newcomer elsewhere": Scene(
+        "keep", (OLD,), settle("adopt"), (OLD, MOVED), MOVED, set_aside(MOVED), kept=(OLD, MOVED)
+    ),
+    "drop the newcomer": Scene(
+        "keep", (OLD,), settle("drop"), (OLD,), OLD, set_aside(OTHER), kept=(OLD,)
     ),
 }
 
@@ -180,7 +217,13 @@ def check(data_dir: Path, scene: Scene, *, finished: bool) -> None:
                 datasets = [sample.dataset for sample in possible if sample is not None]
                 assert read(archive, OLD) in datasets
         recorded = sorted(conflict.name for conflict in archive.conflicts())
-        assert recorded == list(files(data_dir / "conflicts"))
+        aside = list(files(data_dir / "conflicts"))
+        assert recorded == [name for name in aside if not name.startswith("settled/")]
+        contents = [path.read_bytes() for path in tree_of(data_dir)]
+        for sample in scene.kept:
+            assert any(content.endswith(sample.dataset) for content in contents)
+        if finished:
+            assert not recorded or not scene.kept
         assert archive.statistics().known.pending == 0
         instances = list(files(data_dir / "instances"))
         expected = {stored.uids for stored in everything(archive).values()}
