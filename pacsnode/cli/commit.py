@@ -63,7 +63,7 @@ def command(
     if transactions:
         if paths or studies or series or instances:
             raise click.UsageError("--transaction stands alone: nothing is asked for with it")
-        return _look_up(run, peer, transactions, wait)
+        return _look_up(run, target, transactions, wait)
     wanted = options.own_or_paths(paths, studies, series, instances)
     subject = Subject()
     requests = subject.requests(_of_files(paths, subject) if paths else _own(run, wanted))
@@ -128,8 +128,9 @@ def _ask(
     from pacsnode.scu.commit import ask, await_reports
 
     deadline = time.monotonic() + wait
-    with report_desk(run.configuration, listening=wait > 0) as desk:
-        _warn(desk)
+    with report_desk(run.configuration, target, listening=wait > 0) as desk:
+        if wait:
+            _warn(desk)
         hold = wait if desk.trouble else min(wait, HOLD)
         connect = build_connect(run.configuration)
         try:
@@ -194,13 +195,12 @@ def _outcome(
     return not failed
 
 
-def _look_up(run: Run, peer: str, uids: Sequence[str], wait: float) -> int:
+def _look_up(run: Run, target: "Peer", uids: Sequence[str], wait: float) -> int:
     from pacsnode.dicom.commitment import CommitmentRequest
     from pacsnode.node.reports import report_desk
     from pacsnode.scu.commit import await_reports
 
-    with report_desk(run.existing(), listening=wait > 0) as desk:
-        _warn(desk)
+    with report_desk(run.existing(), target, listening=wait > 0) as desk:
         came = await_reports(uids, desk.reports, wait)
     is_good = True
     for uid in uids:

@@ -7,14 +7,17 @@ import os
 import select
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pacsnode.config.model import Listen
 from pacsnode.errors import ConfigurationError
 
 BACKLOG = 512
+PATIENCE = 3.0  # seconds that an address which is in use is tried for
+PAUSE = 0.1
 
 # What to do about an address that cannot be had.
 _ADVICE = {
@@ -182,18 +185,28 @@ def _listen(host: str, port: int, key: str) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.create_server(
-            address,
-            family=family,
-            backlog=BACKLOG,
-            dualstack_ipv6=family == socket.AF_INET6 and host in ("::", ""),
-        )
+        is_dual = family == socket.AF_INET6 and host in ("::", "")
+        listening = _bound(address, family, is_dual)
     except (OSError, UnicodeError) as error:
         raise ConfigurationError(
             f"listen: cannot listen on {host} port {port}: {_reason(error, key)}"
         ) from error
     listening.setblocking(False)
     return listening
+
+
+def _bound(address: tuple[Any, ...], family: int, is_dual: bool) -> socket.socket:
+    """Who has the address may be about to leave: a node that ends, or a command in its place."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return socket.create_server(
+                address, family=family, backlog=BACKLOG, dualstack_ipv6=is_dual
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                raise
+            time.sleep(PAUSE)
 
 
 def _reason(error: OSError | UnicodeError, key: str) -> str:

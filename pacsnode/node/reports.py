@@ -1,17 +1,27 @@
 """Where reports of storage commitment come in for a command: at the running node, which keeps them
 in the index, or, where none runs, at the command itself, in the node's place."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pacsnode.archive.folder import NODE_LOCK
 from pacsnode.config.model import Configuration
-from pacsnode.errors import ConfigurationError, DataFolderLocked
+from pacsnode.errors import ConfigurationError
+from pacsnode.node.status import holder
 from pacsnode.scu.commit import Reports, ReportsInMemory
+from pacsnode.scu.peer import find_modality
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
     from pacsnode.dicom.commitment import CommitmentReport
+    from pacsnode.dicom.message import Peer
+    from pacsnode.net.listener import Listener
+
+LOOK = 0.25  # seconds between two looks for a node that starts
+GRACE = 1.0  # seconds for what is under way
 
 
 class ArchivedReports:
@@ -29,56 +39,54 @@ class ArchivedReports:
 
 
 class Desk(NamedTuple):
-    """Where reports are found. `trouble` says why they cannot come in on associations that peers
-    open, if so."""
+    """Where reports are found. `trouble` says why they cannot come in on associations that the peer
+    opens, if so."""
 
     reports: Reports
     trouble: str = ""
 
 
 @contextmanager
-def report_desk(configuration: Configuration, *, listening: bool) -> Iterator[Desk]:
+def report_desk(configuration: Configuration, peer: "Peer", *, listening: bool) -> Iterator[Desk]:
     """While this is entered, reports come in; `listening` at the node's address as well, where no
-    node does. A node that starts meanwhile finds the data folder in use. Raises ConfigurationError,
-    IndexFailure."""
-    with ExitStack() as stack:
-        archive, is_served = _open(configuration, listening)
-        reports: Reports = ReportsInMemory()
-        if archive is not None:
-            stack.enter_context(archive)
-            reports = ArchivedReports(archive)
-        if is_served or not listening:
-            yield Desk(reports)
-            return
-        try:
-            stack.enter_context(_listening(configuration, reports, archive))
-        except ConfigurationError as error:
-            yield Desk(reports, str(error))
-            return
-        yield Desk(reports)
-
-
-def _open(configuration: Configuration, listening: bool) -> "tuple[Archive | None, bool]":
-    """The archive, if there is one, and whether a node runs on it. In the place of a node the
-    folder is locked as by one."""
+    node does. Raises ConfigurationError, IndexFailure."""
     from pacsnode.node.build import build_archive
 
-    if not (configuration.data_dir / "instances").is_dir():
-        return None, False
-    if not listening:
-        return build_archive(configuration), False
-    try:
-        return build_archive(configuration, serving=True), False
-    except DataFolderLocked:
-        return build_archive(configuration), True
+    with ExitStack() as stack:
+        archive, reports = None, ReportsInMemory()  # type: Archive | None, Reports
+        if (configuration.data_dir / "instances").is_dir():
+            archive = stack.enter_context(build_archive(configuration))
+            reports = ArchivedReports(archive)
+        trouble = _refusal(configuration, peer)
+        if listening and not trouble and not holder(configuration.data_dir):
+            try:
+                stack.enter_context(_standing_in(configuration, reports, archive))
+            except ConfigurationError as error:
+                if not holder(configuration.data_dir):  # a node that has started meanwhile
+                    trouble = str(error)
+        yield Desk(reports, trouble)
+
+
+def _refusal(configuration: Configuration, peer: "Peer") -> str:
+    """Why the node's rights do not let the peer report, if so."""
+    found = find_modality(peer.ae_title, configuration.modalities)
+    if found is None:
+        setting, services = "access.unknown_callers", configuration.access.unknown_callers
+    else:
+        setting, services = f"modalities.{found[0]}.allow", found[1].allow
+    if "commit" in services:
+        return ""
+    return f"{setting} does not let {peer.ae_title!r} commit"
 
 
 @contextmanager
-def _listening(
+def _standing_in(
     configuration: Configuration, reports: Reports, archive: "Archive | None"
 ) -> Iterator[None]:
+    """Listen in the node's place, until one starts."""
     from pacsnode import net
     from pacsnode.node.build import build_settings
+    from pacsnode.node.security import build_security
     from pacsnode.scp import Access
     from pacsnode.scp.report import ReportsOnly
 
@@ -87,14 +95,36 @@ def _listening(
         reports.note,
         archive.release_thread if archive is not None else lambda: None,
     )
+    lock = configuration.data_dir / NODE_LOCK
+    before = _mark(lock)
     listener = net.listen(
         handler,
         ae_title=configuration.ae_title,
         settings=configuration.listen,
         timeouts=configuration.timeouts,
+        secure=build_security(configuration).incoming,
     )
     listener.start()
+    over = threading.Event()
+    watcher = threading.Thread(target=_make_way, args=(listener, lock, before, over), daemon=True)
+    watcher.start()
     try:
         yield
     finally:
-        listener.stop(grace=1.0)
+        over.set()
+        watcher.join()
+
+
+def _make_way(listener: "Listener", lock: Path, before: int | None, over: threading.Event) -> None:
+    """Take reports until it is over, or a node starts, which finds its port free in time."""
+    while not over.wait(LOOK) and _mark(lock) == before:
+        continue
+    listener.stop(GRACE)
+
+
+def _mark(lock: Path) -> int | None:
+    """Changes when a node takes the lock. Not by trying it, which could be in a node's way."""
+    try:
+        return lock.stat().st_mtime_ns
+    except OSError:
+        return None

@@ -220,6 +220,74 @@ def test_the_command_in_the_nodes_place_takes_nothing_but_reports(
     assert f"--transaction {peer.requests[0].TransactionUID}" in errors
 
 
+def test_a_node_that_starts_meanwhile_gets_its_port_and_the_report(
+    folder: Path, start_node: StartNode, make_peer: MakePeer, free_port: FreePort
+) -> None:
+    peer, port = make_peer(how="never"), free_port()
+    config = configure(folder, peer.port, port)
+    assert run_pacsnode("--config", config, "import", folder / "in").returncode == 0
+    arguments = ("commit", "COMMITTER", "--instance", UIDS[0], "--wait", str(PATIENCE))
+    process = start_pacsnode("--config", config, *arguments, folder=folder)
+    try:
+        assert peer.asked.wait(PATIENCE)
+        wait_for_port(port)
+        node = start_node(config.read_text("utf-8"), folder=folder)
+        assert node.port == port
+        peer.report_to = port
+        peer.report(peer.requests[0])
+        output, errors = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+    assert (process.returncode, errors) == (0, "")
+    assert output.endswith(": 1 committed, 0 failed\n")
+    assert "N-EVENT-REPORT" in node.wait_for_log("N-EVENT-REPORT")
+
+
+def test_a_peer_that_may_not_commit_is_told_of_and_can_report_on_the_same_association(
+    folder: Path, make_peer: MakePeer
+) -> None:
+    peer = make_peer(how="same")
+    configure(folder, 1)
+    done = commit(folder, "in", peer=f"STRANGER@127.0.0.1:{peer.port}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == (
+        "only a report on the same association can be received: access.unknown_callers does not "
+        "let 'STRANGER' commit\n"
+    )
+
+
+@pytest.mark.parametrize("how", ["new", "same association"])
+def test_a_node_asks_a_node(
+    folder: Path, start_node: StartNode, free_port: FreePort, how: str
+) -> None:
+    """Instances that are there, and one that is not."""
+    own_port = free_port()
+    archive = start_node(
+        f"ae_title: ARCHIVE\nmodalities: {{PACSNODE: {{host: 127.0.0.1, port: {own_port}, "
+        f"commit_report: {how}}}}}\n",
+        folder=folder / "archive",
+    )
+    config = folder / "config.yaml"
+    config.write_text(
+        f"listen: {{port: {own_port}, workers: 1}}\n"
+        f"modalities: {{ARCHIVE: {{host: 127.0.0.1, port: {archive.port}}}}}\n",
+        "utf-8",
+    )
+    kept = [folder / "in" / f"{uid}.dcm" for uid in UIDS[:2]]
+    assert run_pacsnode("--config", config, "send", "ARCHIVE", *kept).returncode == 0
+    for is_served in (False, True):
+        if is_served:
+            start_node(config.read_text("utf-8"), folder=folder)
+        good = commit(folder, *kept, peer="ARCHIVE")
+        assert good.returncode == 0, good.stderr
+        assert good.stdout.endswith(": 2 committed, 0 failed\n")
+        mixed = commit(folder, "in", peer="ARCHIVE")
+        assert mixed.returncode == 1
+        assert mixed.stdout.endswith(": 2 committed, 1 failed\n")
+        assert mixed.stderr == f"in/{UIDS[2]}.dcm: 0112 the peer does not have it\n"
+
+
 def test_nothing_to_ask_for_is_a_failure_that_says_so(folder: Path) -> None:
     configure(folder, 1)
     (folder / "empty").mkdir()
