@@ -64,12 +64,12 @@ class Commitments:
         self._noted.give_back_all()
 
     def finish(self, commitment: Commitment) -> None:
-        """It was reported, or never will be. What else waits for this requester is due."""
+        """It was reported, or never will be."""
         self._noted.finish(commitment)
 
-    def hasten(self, ae_title: str) -> None:
-        """This requester takes reports: what else waits for it is due."""
-        self._noted.hasten_all(ae_title, self._clock())
+    def hasten(self, ae_title: str | None = None) -> None:
+        """What waits for this requester (None: for any) is due: it takes reports, or may do so."""
+        self._noted.hasten(ae_title, self._clock())
 
     def postpone(self, commitment: Commitment, seconds: float, *, others: bool = False) -> None:
         """An attempt failed: the next one is after so many seconds; with `others`, whatever else

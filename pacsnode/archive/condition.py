@@ -25,15 +25,6 @@ def troubles(storage: Storage, index: Index, policy: Policy, reception: Receptio
         yield f"the last instance could not be stored: {reception.failure}"
 
 
-def _backlog(index: Index) -> Iterator[str]:
-    stuck = index.commitments.backlog().stuck
-    if stuck:
-        yield (
-            f"{stuck} reports on storage commitment could not be delivered several times; the log "
-            "says to whom, and why"
-        )
-
-
 def _space(storage: Storage, min_free: int) -> Iterator[str]:
     try:
         free = storage.free()

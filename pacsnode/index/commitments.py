@@ -182,14 +182,13 @@ class Commitments:
                 (due_at, ae_title, due_at),
             )
 
-    def hasten_all(self, ae_title: str, now: int) -> bool:
-        """This requester takes reports (again). Whether others wait for that."""
-        return self._database.write_once(
-            (
-                "UPDATE commitment SET due_at = ? WHERE ae_title = ? AND due_at > ? AND lease = ''",
-                (now, ae_title, now),
-            )
+    def hasten(self, ae_title: str | None, now: int) -> bool:
+        """What waits for this requester, or for any, is due now; whether anything did."""
+        statement = (
+            "UPDATE commitment SET due_at = ?1"
+            " WHERE due_at > ?1 AND lease = '' AND (?2 IS NULL OR ae_title = ?2)"
         )
+        return self._database.write_once((statement, (now, ae_title)))
 
     def give_back_all(self) -> None:
         """All leases end: for a start, when nobody can hold one."""

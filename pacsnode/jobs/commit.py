@@ -45,15 +45,24 @@ class CommitmentReports:
         self._archive = archive
         self._connect = connect
         self._modalities = modalities
+        self._seen: Mapping[str, Modality] | None = None
         self._retry_seconds = retry_hours * _HOUR
 
     def run_due(self, tick: Tick) -> float:
+        self._hasten_after_changes()
         while True:
             tick()
             commitment = self._archive.commitments.claim()
             if commitment is None:
                 return self._archive.commitments.due_in()
             self._attempt(commitment, tick)
+
+    def _hasten_after_changes(self) -> None:
+        """After a start or a reload nothing waits for its time: what was in the way may be gone."""
+        modalities = self._modalities()
+        if modalities is not self._seen:
+            self._archive.commitments.hasten()
+            self._seen = modalities
 
     def _attempt(self, commitment: Commitment, tick: Tick) -> None:
         """Whatever happens, the transaction is finished, or due again later."""
@@ -86,8 +95,7 @@ class CommitmentReports:
         deliver(self._connect, peer, report, ticking)
         commitments.finish(commitment)
         log_delivery(report, commitment, f"on an association to {peer}")
-        if commitment.attempts:
-            commitments.hasten(commitment.ae_title)
+        commitments.hasten(commitment.ae_title)  # what waits because it was off goes now
 
     def _failed(self, commitment: Commitment, error: NetworkError) -> None:
         left = self._retry_seconds - self._archive.commitments.age(commitment)

@@ -177,6 +177,7 @@ class Node:
         self._listener.secure(security.incoming)
         self._access.configure(build_settings(self.configuration))
         self._archive.assume(character_sets(self.configuration.modalities))
+        self._jobs.wake()
         return waiting
 
     def stop(self, grace: float) -> None:

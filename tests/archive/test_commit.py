@@ -260,18 +260,6 @@ def test_reports_of_peers_are_kept(archive: Archive, open_again: Callable[[], Ar
     assert found.noted_at > 0
 
 
-def test_stuck_reports_are_a_trouble(archive: Archive) -> None:
-    commitment = opened(archive, request("1.2"))
-    assert not archive.troubles()
-    for _ in range(4):
-        archive.commitments.postpone(commitment, 0)
-        found = archive.commitments.claim()
-        assert found is not None
-        commitment = found
-    (trouble,) = archive.troubles()
-    assert trouble.startswith("1 reports on storage commitment")
-
-
 def test_many_references_are_checked(archive: Archive) -> None:
     samples = [Sample(f"1.2.3.{number}") for number in range(200)]
     for sample in samples:

@@ -135,8 +135,9 @@ def test_those_of_a_host_that_is_off_wait_together_and_go_together(index: Index)
     assert found is not None
     assert found.ae_title == "CT2"
     assert index.commitments.claim(NOW + 50) is None
-    assert index.commitments.hasten_all("CT1", NOW + 50)
-    assert not index.commitments.hasten_all("CT1", NOW + 50)
+    assert not index.commitments.hasten("CT2", NOW + 50)
+    assert index.commitments.hasten("CT1", NOW + 50)
+    assert not index.commitments.hasten(None, NOW + 50)
     assert index.commitments.claim(NOW + 50) is not None
     assert index.commitments.claim(NOW + 50) is not None
 
