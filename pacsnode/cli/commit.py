@@ -202,6 +202,8 @@ def _look_up(run: Run, target: "Peer", uids: Sequence[str], wait: float) -> int:
 
     with report_desk(run.existing(), target, listening=wait > 0) as desk:
         came = await_reports(uids, desk.reports, wait)
+        if desk.trouble and len(came) < len(uids):
+            complain(f"no report can come in now: {desk.trouble}")
     is_good = True
     for uid in uids:
         report = came.get(uid)
