@@ -1,4 +1,5 @@
-"""The SQLite file: a connection for each thread, short transactions, foreign errors translated."""
+"""The SQLite file: connections that are lent for one short transaction each, foreign errors
+translated."""
 
 import contextlib
 import os
@@ -20,9 +21,10 @@ from pacsnode.index.wal import WriteAheadLog
 
 _KIBIBYTE = 1024
 
-# Connections that are kept for the next threads: to open one costs as much as storing an instance,
-# and some modalities open an association for each.
-_SPARE = 16
+# Connections that are kept for the next transactions: to open one costs as much as storing an
+# instance. Each may hold _CACHE of the file; so many transactions are seldom under way at once.
+_SPARE = 8
+_CACHE = 16 * _KIBIBYTE  # in KiB
 
 # How long a checkpoint that keeps writers waiting waits for readers.
 _READERS_MILLISECONDS = 100
@@ -45,14 +47,13 @@ Statement = tuple[str, Sequence[object]]  # with its parameters
 
 
 class _Connection(sqlite3.Connection):
-    """As its base, but can be weakly referenced, and closes when its thread is gone. `durable_at`:
-    the state of the index, as this connection counts, that is known to be on stable storage."""
+    """As its base, but can be weakly referenced. `durable_at`: the state of the index, as this
+    connection counts, that is known to be on stable storage. What other connections commit changes
+    PRAGMA data_version; what it commits itself is counted in `commits`."""
 
-    durable_at: int | None = None
-
-    def __del__(self) -> None:
-        with contextlib.suppress(sqlite3.Error):  # one that was never opened
-            self.close()
+    durable_at: tuple[int, int] | None = None
+    commits = 0
+    is_usable = True
 
 
 class _Upkeep(NamedTuple):
@@ -86,7 +87,7 @@ class Database(peewee.SqliteDatabase):
                 "wal_autocheckpoint": 0,
                 "foreign_keys": 1,
                 "temp_store": "memory",
-                "cache_size": -16 * _KIBIBYTE,
+                "cache_size": -_CACHE,
                 "journal_size_limit": 64 * _KIBIBYTE * _KIBIBYTE,
             },
             timeout=PATIENCE,  # for programs that know nothing of the turn
@@ -98,6 +99,7 @@ class Database(peewee.SqliteDatabase):
     def start_upkeep(self) -> None:
         """Once the tables are there. What earlier processes left unsynced is durable afterwards.
         Raises IndexFailure."""
+        self.release_thread()
         with self.translated("opening the write-ahead log"):
             keeper = self._connect()
             # Its first read makes the log.
@@ -116,25 +118,27 @@ class Database(peewee.SqliteDatabase):
 
     def _connect(self) -> _Connection:
         with contextlib.suppress(IndexError):
-            return self._spare.pop()
+            return self._spare.pop()  # the one that was used last knows most
         connection: _Connection = super()._connect()  # type: ignore[misc]
         self._opened.add(connection)
         return connection
 
     def _close(self, conn: _Connection) -> None:
-        """What a thread closes is kept, less its pages in memory."""
-        if len(self._spare) >= _SPARE:
+        if conn.is_usable and len(self._spare) < _SPARE:
+            self._spare.append(conn)
+        else:
             conn.close()
-            return
-        conn.execute("PRAGMA shrink_memory")
-        self._spare.append(conn)
 
-    def _own(self) -> _Connection:
-        """This thread's connection."""
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[_Connection]:
+        """A connection that nobody else has meanwhile."""
         if os.getpid() != self._process:
             raise IndexFailure(f"{self.database} was opened before this process was forked")
-        connection: _Connection = self.connection()
-        return connection
+        connection = self._connect()
+        try:
+            yield connection
+        finally:
+            self._close(connection)
 
     @contextlib.contextmanager
     def translated(self, doing: str) -> Iterator[None]:
@@ -157,17 +161,16 @@ class Database(peewee.SqliteDatabase):
         in its body. Where it could not be synced IndexFailure is raised, and others may see it all
         the same."""
         self._require_trust()
-        with self.translated("writing"):
-            connection = self._own()
-            connection.durable_at = None
-            with self._turn.held():
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield connection
-                    connection.execute("COMMIT")
-                except BaseException:
-                    self._roll_back(connection)
-                    raise
+        # Only whose turn it is needs a connection.
+        with self.translated("writing"), self._turn.held(), self.lent() as connection:
+            connection.commits += 1
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back(connection)
+                raise
         self._committed()
 
     def write_once(self, *statements: Statement) -> bool:
@@ -175,17 +178,13 @@ class Database(peewee.SqliteDatabase):
         is returned as False, none does. A single one, being a transaction of its own, lets go of
         the interpreter once, not three times, while others wait for the turn."""
         self._require_trust()
-        with self.translated("writing"):
-            connection = self._own()
-            connection.durable_at = None
-            self._turn.take()
+        with self.translated("writing"), self._turn.held(), self.lent() as connection:
+            connection.commits += 1
             try:
                 changed = _execute(connection, statements)
             except BaseException:
                 self._roll_back(connection)
                 raise
-            finally:
-                self._turn.leave()
         if changed:
             self._committed()
         return changed
@@ -203,13 +202,13 @@ class Database(peewee.SqliteDatabase):
         self._upkeep.checkpoints.after_commit()
 
     def make_durable(self) -> None:
-        """What this thread has read is on stable storage when this returns. Others may have shown
-        it what a power cut would still undo. Raises IndexFailure."""
+        """What has been read is on stable storage when this returns. Others may have shown what a
+        power cut would still undo. Raises IndexFailure."""
         if self._upkeep is None or self._upkeep.durability is None:
             return
-        with self.translated("reading"):
-            connection = self._own()
-            (state,) = connection.execute("PRAGMA data_version").fetchone()
+        with self.translated("reading"), self.lent() as connection:
+            (version,) = connection.execute("PRAGMA data_version").fetchone()
+            state = version, connection.commits
         if state != connection.durable_at:
             self._upkeep.durability.reach()
             connection.durable_at = state
@@ -218,22 +217,21 @@ class Database(peewee.SqliteDatabase):
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A transaction that sees one state of the index. To be left before anything is sent: while
         it lasts the write-ahead log cannot be reset."""
-        with self.translated("reading"):
-            connection = self._own()
+        with self.translated("reading"), self.lent() as connection:
             connection.execute("BEGIN")
             try:
                 yield connection
             finally:
                 self._roll_back(connection)
 
-    def _roll_back(self, connection: sqlite3.Connection) -> None:
+    @staticmethod
+    def _roll_back(connection: _Connection) -> None:
         """SQLite has rolled back by itself after a full disk or an I/O error."""
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
-            connection.close()  # so that nobody gets it
-            self.release_thread()
+            connection.is_usable = False  # nobody else gets it
 
     def renew_log(self, wal: WriteAheadLog) -> None:
         """After a sync that failed: bring the log into the database and cut it off, so that its
@@ -259,13 +257,13 @@ class Database(peewee.SqliteDatabase):
             raise IndexDamaged(f"{self.database}: {' '.join(found.split())} ({_DAMAGED})")
 
     def release_thread(self) -> None:
-        """Let go of this thread's connection, which the next thread to need one gets."""
+        """Let go of the connection that peewee keeps for this thread, where it was used here."""
         with contextlib.suppress(sqlite3.Error, peewee.PeeweeException):
             self.close()
 
     def close_all(self) -> None:
-        """Close the connections of all threads; nothing may be using them. SQLite brings the
-        write-ahead log into the file, and removes it, when the last process does so."""
+        """Close all connections; nothing may be using them. SQLite brings the write-ahead log into
+        the file, and removes it, when the last process does so."""
         with contextlib.suppress(IndexFailure):
             self._require_trust()
         self.release_thread()

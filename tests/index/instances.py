@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import NamedTuple
@@ -87,3 +88,9 @@ def query(
 def matches(index: Index, asked: Query) -> Iterator[Match]:
     """What the index finds, without its pages."""
     return chain.from_iterable(index.find(asked))
+
+
+def next_connection(index: Index) -> sqlite3.Connection:
+    """The one that the next transaction of this thread gets, while no other has one."""
+    with index._database.lent() as connection:
+        return connection

@@ -40,11 +40,8 @@ def index(index: Index, monkeypatch: pytest.MonkeyPatch) -> Index:
 
 
 def add(index: Index, thread: int, count: int) -> None:
-    try:
-        for number in range(count):
-            assert index.add(*make(f"1.{thread}", f"1.{thread}.1", f"1.{thread}.{number}")) is None
-    finally:
-        index.release_thread()
+    for number in range(count):
+        assert index.add(*make(f"1.{thread}", f"1.{thread}.1", f"1.{thread}.{number}")) is None
 
 
 def length(path: Path) -> int:
@@ -63,7 +60,6 @@ def test_it_stays_bounded_while_threads_and_processes_write_and_others_read(
         while not done.is_set():
             for _ in index.find(query(Level.STUDY)):
                 pass
-        index.release_thread()
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -174,7 +170,6 @@ def test_no_page_leaves_a_log_in_doubt(index: Index, modes: list[str]) -> None:
 
 def test_the_last_association_to_end_leaves_the_log_to_the_next(index: Index, path: Path) -> None:
     add(index, 1, 1)
-    index.release_thread()
     assert length(path) > 0
 
 

@@ -16,19 +16,17 @@ from pacsnode import index as index_room
 from pacsnode.dicom.level import Level
 from pacsnode.errors import IndexFailure, IndexFull
 from pacsnode.index import Index, turn
-from tests.index.instances import make, matches, query
+from pacsnode.index.database import _Connection
+from tests.index.instances import make, matches, next_connection, query
 
 
 def test_many_threads_add_the_same_instances_and_each_is_added_once(index: Index) -> None:
     def add(thread: int) -> int:
-        try:
-            added = 0
-            for number in range(40):
-                made = make(f"1.{number % 3}", f"1.{number % 3}.1", f"1.1.{number}")
-                added += index.add(*made) is None
-            return added
-        finally:
-            index.release_thread()
+        added = 0
+        for number in range(40):
+            made = make(f"1.{number % 3}", f"1.{number % 3}.1", f"1.1.{number}")
+            added += index.add(*made) is None
+        return added
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(add, range(8))) == 40
@@ -42,9 +40,8 @@ def test_a_reader_and_a_writer_do_not_wait_for_each_other(index: Index) -> None:
     next(found)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(index.add, *make("2", "2.1", "2.1.1")).result(timeout=10)
-        pool.submit(index.release_thread).result()
     # Nothing is read while answers are on their way: the log can be reset under a slow peer.
-    busy, _, _ = index._database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    busy, _, _ = next_connection(index).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     assert busy == 0
     assert len(list(found)) == 600
 
@@ -66,7 +63,7 @@ def test_another_process_writes_beside_this_one(index: Index, path: Path) -> Non
 def test_a_lock_held_too_long_is_an_index_failure(
     index: Index, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index._database.execute_sql("PRAGMA busy_timeout = 10")
+    next_connection(index).execute("PRAGMA busy_timeout = 10")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(IndexFailure, match="another process"):
@@ -78,13 +75,14 @@ def test_a_lock_held_too_long_is_an_index_failure(
 
 def test_after_a_full_disk_nothing_is_half_done_and_the_next_call_works(index: Index) -> None:
     index.add(*make())
-    (pages,) = index._database.execute_sql("PRAGMA page_count").fetchone()
-    index._database.execute_sql(f"PRAGMA max_page_count = {pages}")
+    connection = next_connection(index)
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
     long = "X" * 50_000
     with pytest.raises(IndexFull, match="no space"):
         index.add(*make("2", "2.1", "2.1.1", StudyDescription=long))
     assert index.statistics()[:4] == (1, 1, 1, 1)
-    index._database.execute_sql("PRAGMA max_page_count = 1000000")
+    connection.execute("PRAGMA max_page_count = 1000000")
     assert index.add(*make("2", "2.1", "2.1.1", StudyDescription=long)) is None
 
 
@@ -109,52 +107,38 @@ def in_a_thread(work: Callable[[], object]) -> None:
         pool.submit(work).result()
 
 
-def test_a_connection_is_one_threads_and_then_the_next_ones(index: Index) -> None:
+def test_threads_that_do_nothing_at_the_moment_share_one_connection(index: Index) -> None:
+    index.add(*make())
     opened = index._database._opened
     before = len(opened)
-    used: list[sqlite3.Connection] = []
-
-    def work() -> None:
-        index.add(*make(uid=f"1.{len(used)}"))
-        used.append(index._database.connection())
-        index.release_thread()
-
-    in_a_thread(work)
-    in_a_thread(work)
-    assert used[0] is used[1]
-    assert len(opened) == before + 1
-    assert index.statistics().instances == 2
-
-
-def test_a_connection_that_was_not_let_go_of_is_closed_with_its_thread(index: Index) -> None:
-    opened = index._database._opened
-    before = len(opened)
-    in_a_thread(lambda: index.instance("1"))
-    gc.collect()
-    assert len(opened) == before
+    over = threading.Event()
+    with ThreadPoolExecutor(40) as pool:
+        for number in range(40):
+            pool.submit(index.add, *make(uid=f"1.{number}")).result(20)
+            pool.submit(over.wait, 20)  # the next job is another thread's
+        assert len(opened) == before
+        over.set()
+    assert index.statistics().instances == 41
 
 
 def test_no_more_connections_are_kept_than_a_few(index: Index) -> None:
     opened = index._database._opened
-    before = len(opened)
     all_at_once = threading.Barrier(40)
 
     def work(_: int) -> None:
-        index.instance("1")
-        all_at_once.wait(20)
-        index.release_thread()
+        with index._database.reading():
+            all_at_once.wait(20)
 
     with ThreadPoolExecutor(40) as pool:
         list(pool.map(work, range(40)))
-    assert len(opened) == before + 16
+    gc.collect()
+    assert len(opened) == 8 + 1, "those and the one that keeps the log"
 
 
 def test_a_connection_that_cannot_be_rolled_back_is_nobodys(
-    index: Index, monkeypatch: pytest.MonkeyPatch
+    index: Index,
 ) -> None:
-    used: list[sqlite3.Connection] = []
-
-    class Broken(sqlite3.Connection):
+    class Broken(_Connection):
         in_transaction = True
 
         def execute(self, statement: str, *_: object) -> sqlite3.Cursor:
@@ -163,16 +147,14 @@ def test_a_connection_that_cannot_be_rolled_back_is_nobodys(
             raise sqlite3.OperationalError("disk I/O error")
 
     def work() -> None:
-        used.append(index._database.connection())
-        broken = Broken(":memory:")
-        index._database._state.set_connection(broken)
+        broken = Broken(index._database.database)
+        index._database._spare.append(broken)
         with pytest.raises(IndexFailure):
             index.instance("1")
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             sqlite3.Connection.execute(broken, "SELECT 1")
         assert index.instance("1") is None
-        assert index._database.connection() is not broken
-        used[0].close()
+        assert next_connection(index) is not broken
 
     in_a_thread(work)
 

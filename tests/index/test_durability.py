@@ -69,10 +69,7 @@ def others() -> Iterator[ThreadPoolExecutor]:
 
 
 def add(index: Index, number: int) -> None:
-    try:
-        assert index.add(*make(uid=f"1.{number}")) is None
-    finally:
-        index.release_thread()
+    assert index.add(*make(uid=f"1.{number}")) is None
 
 
 def wait_for_waiters(index: Index, number: int) -> None:
@@ -151,8 +148,6 @@ def test_what_others_have_not_synced_yet_is_no_ground_for_an_answer(
     for each in reading:
         assert each.result(30) is not None
     adding.result(30)
-    for _ in range(2):
-        others.submit(index.release_thread).result()
     second.close()
 
 

@@ -9,7 +9,7 @@ from pacsnode import index as index_room
 from pacsnode.dicom.level import COMPUTED, Level
 from pacsnode.dicom.query import Key
 from pacsnode.index import Index, write
-from tests.index.instances import key, make, matches, query
+from tests.index.instances import key, make, matches, next_connection, query
 
 ASKED: dict[str, tuple[Key, ...]] = {
     "PatientID": (key("PatientID", "P1"),),
@@ -58,7 +58,7 @@ def index(path: Path) -> Iterator[Index]:
 
 def scans(index: Index, level: Level, keys: tuple[Key, ...]) -> list[str]:
     """What EXPLAIN QUERY PLAN says of every statement that finding and selecting run."""
-    connection = index._database.connection()
+    connection = next_connection(index)
     statements: list[str] = []
     computed = tuple(keyword for upper in Level if upper <= level for keyword in COMPUTED[upper])
     asked = query(level, *keys, returned=(*computed, "InstanceAvailability"))
@@ -90,7 +90,7 @@ def test_a_query_without_keys_goes_through_the_studies_by_their_ids(index: Index
 def test_the_next_of_a_series_is_added_without_a_look_at_any_other(index: Index) -> None:
     plan = [
         row[3]
-        for row in index._database.connection().execute(
+        for row in next_connection(index).execute(
             f"EXPLAIN QUERY PLAN {write.ADD_NEXT}", write.next_row(write.newcomer(*make()))
         )
     ]

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pacsnode import index as index_room
 from pacsnode.dicom.level import COLUMNS, Level
 from pacsnode.index import Index, write
-from tests.index.instances import CT, MR, Made, key, make, matches, query
+from tests.index.instances import CT, MR, Made, key, make, matches, next_connection, query
 from tests.index.reference import Archive, fold
 
 STUDY_KEYS = ("StudyDate", "StudyDescription")
@@ -296,7 +296,7 @@ def test_strange_uids_are_kept_as_they_are(index: Index, uid: str) -> None:
 def test_the_next_of_a_series_is_one_statement(index: Index) -> None:
     index.add(*make(uid="1", received_at=1))
     statements: list[str] = []
-    connection = index._database.connection()
+    connection = next_connection(index)
     connection.set_trace_callback(statements.append)
     index.add(*make(uid="2", received_at=1))
     index.add(*make(uid="3", received_at=2))
