@@ -42,7 +42,7 @@ from pacsnode.net.command import Command, MalformedCommand
 from pacsnode.net.dial import dial
 from pacsnode.net.messages import Message, Messages
 from pacsnode.net.serving import Server
-from pacsnode.net.transport import Connection
+from pacsnode.net.transport import Connection, last_words
 from pacsnode.net.upper_layer import DrivenAssociation, UpperLayer
 from pacsnode.tls import Outgoing
 
@@ -84,7 +84,10 @@ def connect(
             peer, client, timeouts, max_pdu, _Taker(on_store, on_event)
         )
     except OSError as error:  # reset before it was looked at
+        reason = last_words(client) or error
         client.close()
+        if peer.tls is not None:
+            raise handshake.refused(peer, reason) from reason
         raise PeerUnreachable(f"{peer}: no TCP connection: {error.strerror}", "tcp") from error
     return association.negotiate(contexts, tick)
 

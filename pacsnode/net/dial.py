@@ -33,9 +33,8 @@ def _secure(
     client: socket.socket, context: ssl.SSLContext, deadline: float, tick: Tick, peer: Peer
 ) -> ssl.SSLSocket:
     try:
-        secured = context.wrap_socket(
-            client, server_hostname=peer.host, do_handshake_on_connect=False
-        )
+        name = peer.host.encode("idna").decode("ascii")  # before the socket changes hands
+        secured = context.wrap_socket(client, server_hostname=name, do_handshake_on_connect=False)
     except (OSError, ValueError) as error:  # reset already; a name that no certificate can have
         client.close()
         raise PeerUnreachable(f"{peer}: TLS: {error}", "tls") from error

@@ -96,8 +96,6 @@ def _shake_hands(client: ssl.SSLSocket, deadline: float, tick: Tick) -> None:
             writes = isinstance(blocked, ssl.SSLWantWriteError)
             if not _wait(client, select.POLLOUT if writes else select.POLLIN, deadline, tick):
                 raise TimeoutError("the TLS handshake did not end in time") from blocked
-        except ValueError as error:  # a connection that has gone is not even wrapped
-            raise ConnectionResetError("the connection has gone") from error
         else:
             return
 

@@ -203,22 +203,8 @@ class Connection(AssociationSocket):
                 except BLOCKED as blocked:
                     self._wait_writable(self._poll(blocked, select.POLLOUT), tick)
         except OSError as error:
-            cause = self._last_words() or error
+            cause = last_words(self._client) or error
             raise _lost(cause) from cause
-
-    def _last_words(self) -> OSError | None:
-        """The alert of a peer that ended TLS before it was written to."""
-        if not isinstance(self._client, ssl.SSLSocket):
-            return None
-        try:
-            self._client.recv(1)
-        except (*BLOCKED, ssl.SSLEOFError):
-            return None
-        except ssl.SSLError as error:
-            return error
-        except (OSError, ValueError):
-            return None
-        return None
 
     def _wait_writable(self, poll: select.poll, tick: Tick) -> None:
         seconds = 0 if self._is_stuck else self._network
@@ -241,23 +227,17 @@ class Connection(AssociationSocket):
         """Close, after which the association's state machine is told so (Evt17)."""
         if self.socket is None:
             return
-        if isinstance(self._client, ssl.SSLSocket):
-            self._quietly(self._say_goodbye)
-        self._shut(socket.SHUT_RDWR)
-        self._quietly(self._client.close)
-        self.socket = None
+        self._shutdown_socket()
         self._is_connected = False
         self.event_queue.put("Evt17")
 
     def _shutdown_socket(self) -> None:
+        if isinstance(self._client, ssl.SSLSocket):
+            # TLS's close_notify; few peers answer it, so nobody waits for that.
+            self._quietly(self._client.unwrap)
         self._shut(socket.SHUT_RDWR)
         self._quietly(self._client.close)
         self.socket = None
-
-    def _say_goodbye(self) -> None:
-        """TLS's close_notify; few peers answer it, so nobody waits for that."""
-        if isinstance(self._client, ssl.SSLSocket):
-            self._client.unwrap()
 
     def _shut(self, how: int) -> None:
         # Not SSLSocket's own method: that drops TLS, and the thread that uses the socket would go
@@ -265,11 +245,26 @@ class Connection(AssociationSocket):
         self._quietly(lambda: socket.socket.shutdown(self._client, how))
 
     @staticmethod
-    def _quietly(action: Callable[[], None]) -> None:
+    def _quietly(action: Callable[[], object]) -> None:
         try:
             action()
         except (OSError, ValueError):  # the latter of TLS that was never begun
             return
+
+
+def last_words(client: socket.socket) -> ssl.SSLError | None:
+    """The alert of a peer that ended TLS before it was written to."""
+    if not isinstance(client, ssl.SSLSocket):
+        return None
+    try:
+        client.recv(1)
+    except (*BLOCKED, ssl.SSLEOFError):
+        return None
+    except ssl.SSLError as error:
+        return error
+    except OSError:
+        return None
+    return None
 
 
 def _lost(error: OSError) -> AssociationLost:
