@@ -251,6 +251,8 @@ class Recoder:
         elif tag & 0xFFFF == 0:
             self._reader.skip(length)
         elif vr == "SQ" and length:
+            if tag == PIXEL_DATA:
+                raise TranscodingError("pixel data as a sequence")
             self._writer.header(tag, "SQ", UNDEFINED)
             self._sequence(scope, encoding, self._reader.position + length)
         else:

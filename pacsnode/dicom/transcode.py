@@ -2,6 +2,7 @@
 decompression. Memory holds one frame at a time."""
 
 import logging
+import struct
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -251,7 +252,7 @@ def _next(frames: Iterator[Frame]) -> Frame | None:
             return next(frames, None)
         except (
             ArithmeticError, AttributeError, LookupError, MemoryError, NotImplementedError,
-            RuntimeError, TypeError, ValueError,
+            RuntimeError, TypeError, ValueError, struct.error,
         ) as error:  # fmt: skip
             raise _refused(error) from error
         except BaseException as error:

@@ -15,7 +15,7 @@ from pacsnode.dicom.message import (
     Suboperation,
     accepted,
 )
-from pacsnode.dicom.transcode import transcode
+from pacsnode.dicom.transcode import ENCODINGS, transcode
 from pacsnode.errors import (
     AssociationLost,
     NoPresentationContext,
@@ -24,9 +24,10 @@ from pacsnode.errors import (
     StorageError,
 )
 from pacsnode.scu import plan
+from pacsnode.scu.decompression import Decompressor
 from pacsnode.scu.sendable import Outcome, Sendable, Sending, failed
 
-IN_MEMORY = 16 << 20  # bytes of a decompressed dataset that are not worth a file
+IN_MEMORY = 16 << 20  # bytes of a transcoded dataset that are not worth a file
 
 Following = Callable[[], Sendable | None]
 
@@ -46,6 +47,7 @@ class StoreOperations:
         self._sending = sending
         self._contexts: dict[tuple[str, str], Context] = {}
         self._ahead: tuple[Sendable, _Ready | PacsnodeError | OSError] | None = None
+        self._decompressor = Decompressor()
 
     def perform(self, sendable: Sendable, following: Following) -> Outcome:
         """One C-STORE; `following` is asked for the instance that comes next, None where it is not
@@ -69,7 +71,11 @@ class StoreOperations:
         return _outcome(sendable, response)
 
     def close(self) -> None:
-        """Let go of what was opened ahead."""
+        self._let_go()
+        self._decompressor.close()
+
+    def _let_go(self) -> None:
+        """Close what was opened ahead."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None and isinstance(ahead[1], _Ready):
             ahead[1].files.close()
@@ -77,7 +83,7 @@ class StoreOperations:
     def _take(self, sendable: Sendable) -> _Ready:
         """The instance, opened ahead or now. Raises what opening it raised."""
         if self._ahead is None or self._ahead[0] is not sendable:
-            self.close()
+            self._let_go()
             return self._open(sendable, self._context(sendable))
         ready, self._ahead = self._ahead[1], None
         if isinstance(ready, _Ready):
@@ -87,7 +93,7 @@ class StoreOperations:
     def _open_ahead(self, sendable: Sendable | None) -> None:
         """Get the next instance ready, unless it is to be decompressed, for which the answer would
         have to wait. What goes wrong is told in its turn."""
-        self.close()
+        self._let_go()
         if sendable is None:
             return
         try:
@@ -102,12 +108,23 @@ class StoreOperations:
             source = files.enter_context(sendable.open())
             stored_in, target = sendable.transfer_syntax_uid, context.transfer_syntax
             if stored_in != target:
-                source = files.enter_context(
-                    _decompressed(source, stored_in, target, self._sending)
-                )
+                source = files.enter_context(self._transcoded(source, stored_in, target))
             operation = self._operation(sendable, context, source)
             self._channel.load(operation)
             return _Ready(operation, files.pop_all())
+
+    @contextmanager
+    def _transcoded(
+        self, source: DatasetSource, stored_in: str, target: str
+    ) -> Iterator[DatasetSource]:
+        """The dataset in the transfer syntax `target`."""
+        folder, tick = self._sending.spool_folder, self._sending.tick
+        if stored_in in ENCODINGS:
+            with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=folder) as spool:
+                yield transcode(source, stored_in, target, cast(IO[bytes], spool), tick)
+        else:
+            with tempfile.TemporaryFile(dir=folder) as spool:
+                yield self._decompressor.transcode(source, stored_in, target, spool, tick)
 
     def _operation(
         self, sendable: Sendable, context: Context, source: DatasetSource
@@ -152,15 +169,6 @@ def choose(
         f"SOP class {sop_class_uid} was not accepted in transfer syntax {stored_in}, "
         "nor in one that it can be brought into"
     )
-
-
-@contextmanager
-def _decompressed(
-    source: DatasetSource, stored_in: str, target: str, sending: Sending
-) -> Iterator[DatasetSource]:
-    """The dataset in the transfer syntax `target`."""
-    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=sending.spool_folder) as spool:
-        yield transcode(source, stored_in, target, cast(IO[bytes], spool), sending.tick)
 
 
 def _outcome(sendable: Sendable, response: Response) -> Outcome:

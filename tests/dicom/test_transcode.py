@@ -341,6 +341,29 @@ def test_pixels_that_would_not_fit_into_a_value_are_refused_before_they_are_made
         bring(fields + pixels, RLE, EXPLICIT)
 
 
+@pytest.mark.parametrize(
+    "fragments",
+    [
+        b"",
+        struct.pack("<HHL", 0xFFFE, 0xE000, 0xFF000000),  # an offset table of 4 GB
+        struct.pack("<HHLHH", 0xFFFE, 0xE000, 0, 0xFFFE, 0xE000),
+        struct.pack("<HHLH", 0xFFFE, 0xE000, 0, 0xFFFE),
+        struct.pack("<HHLHHL", 0xFFFE, 0xE000, 4, 0x4141, 0x4141, 0xFFFFFFFF),
+    ],
+)
+def test_fragments_whose_lengths_lie_are_refused(fragments: bytes) -> None:
+    original = Original(Path(str(get_testdata_file("MR_small_RLE.dcm"))))
+    data = original.dataset[: original.dataset.index(b"\xe0\x7f\x10\x00OB") + 12] + fragments
+    with pytest.raises(TranscodingError):
+        bring(data, RLE, EXPLICIT)
+
+
+def test_pixel_data_is_no_sequence() -> None:
+    data = struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"SQ", 0, 8)
+    with pytest.raises(TranscodingError, match="as a sequence"):
+        bring(data + struct.pack("<HHL", 0xFFFE, 0xE000, 0), EXPLICIT, IMPLICIT)
+
+
 def test_codecs_that_refuse_say_so_in_the_error_and_not_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -1,0 +1,115 @@
+"""Codecs work in another process, which may end as it likes."""
+
+import base64
+import io
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+
+from pacsnode.dicom.message import DatasetSource, no_tick
+from pacsnode.errors import TranscodingError
+from pacsnode.scu import decompression
+from pacsnode.scu.decompression import Decompressor
+from tests.dicom import raw
+
+JPEG_LS = "1.2.840.10008.1.2.4.81"
+RLE = "1.2.840.10008.1.2.5"
+
+# Found by tests.fuzz: GDCM ends the whole process at it (std::terminate).
+CRASHING = base64.b64decode(
+    "CAAWAFVJGgAxLjIuODQwLjEwMDA4LjUuMS40LjEuMS43AAgAGABVSUAAMS4yLjgyNi4wLjEuMzY4MDA0My44"
+    "LjQ5OC44NjE2NDAwODExNTc3MTE4NTIzODQxNzQzNDIwODI5NTI4NjY4NSgAAgBVUwIAAQAoAAQAQ1MMAE1P"
+    "Tk9DSFJPTUUyICgAEABVUwIALQAoABEAVVMCAAoDKAAAAVVTAgAIACgAAQFVUwIACAAoAAIBVVMCAAcAKAAD"
+    "AVVTAgAAAOB/EABPQgAA//////7/AOAEAAAAAAAAAP7/AOA4AAAA/9j/9wALCAAtAAoBAREA/9oACAEBAAIA"
+    "AFf9/38AAABx/3/gt/98HP9/BS/74Jf/f8EX/f9A/9n+/93gAAAAAA=="
+)
+
+Transcode = Callable[..., bytes]
+
+
+@pytest.fixture
+def decompressor() -> Iterator[Decompressor]:
+    with closing(Decompressor()) as made:
+        yield made
+
+
+def transcode(
+    by: Decompressor, data: bytes, source_uid: str, tick: Callable[[], None] = no_tick
+) -> bytes:
+    with tempfile.TemporaryFile() as spool:
+        source = DatasetSource(io.BytesIO(data), len(data))
+        found = by.transcode(source, source_uid, raw.EXPLICIT, spool, tick)
+        return found.file.read(found.length)
+
+
+def rle_dataset() -> tuple[bytes, bytes]:
+    """A compressed dataset, and its pixels."""
+    ds = pydicom.dcmread(str(get_testdata_file("MR_small_RLE.dcm", download=False)))
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    write_dataset(buffer, ds)
+    return buffer.getvalue(), ds.pixel_array.tobytes()
+
+
+def test_a_codec_that_crashes_fails_one_instance_and_the_next_goes_on(
+    decompressor: Decompressor,
+) -> None:
+    with pytest.raises(TranscodingError, match=r"crashed at the pixel data \(SIGABRT\)"):
+        transcode(decompressor, CRASHING, JPEG_LS)
+    data, pixels = rle_dataset()
+    for _ in range(2):
+        assert pixels in transcode(decompressor, data, RLE)
+
+
+def test_what_a_codec_refuses_is_told_as_it_says_it(decompressor: Decompressor) -> None:
+    data, _ = rle_dataset()
+    with pytest.raises(TranscodingError, match="the codec refuses the pixel data"):
+        transcode(decompressor, data[:-5000], RLE)
+
+
+def test_pixel_data_that_would_fill_the_memory_is_refused(decompressor: Decompressor) -> None:
+    """65,535 by 65,535 pixels in 100 bytes."""
+    pixels = raw.delimiter(0xE000) + raw.delimiter(0xE000, 64 + 2)
+    pixels += (1).to_bytes(4, "little") + (64).to_bytes(4, "little") + bytes(56) + b"\x81\0"
+    data = raw.dataset(
+        (0x00280002, "US", b"\1\0"),
+        (0x00280004, "CS", b"MONOCHROME2 "),
+        (0x00280010, "US", b"\xff\xff"),
+        (0x00280011, "US", b"\xff\xff"),
+        (0x00280100, "US", b"\x08\0"),
+        (0x00280101, "US", b"\x08\0"),
+        (0x00280102, "US", b"\x07\0"),
+        (0x00280103, "US", b"\0\0"),
+    )
+    data += raw.element(0x7FE00010, "OB", pixels + raw.delimiter(0xE0DD), raw.UNDEFINED)
+    with pytest.raises(TranscodingError):
+        transcode(decompressor, data, RLE)
+
+
+def test_a_codec_that_does_not_get_on_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = (sys.executable, "-c", "import time; time.sleep(600)")
+    monkeypatch.setattr(decompression, "COMMAND", endless)
+    with closing(Decompressor(stuck=0.2)) as made, pytest.raises(TranscodingError, match="not got"):
+        transcode(made, b"", RLE)
+
+
+def test_whoever_waits_is_told_that_time_passes_and_may_give_up(
+    decompressor: Decompressor,
+) -> None:
+    class GaveUp(Exception):
+        pass
+
+    def tick() -> None:
+        raise GaveUp
+
+    data, pixels = rle_dataset()
+    with pytest.raises(GaveUp):
+        transcode(decompressor, data, RLE, tick)
+    assert pixels in transcode(decompressor, data, RLE)
