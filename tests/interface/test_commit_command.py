@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.authority import Authority
 from tests.conftest import (
     PATIENCE,
     Completed,
@@ -286,6 +287,39 @@ def test_a_node_asks_a_node(
         assert mixed.returncode == 1
         assert mixed.stdout.endswith(": 2 committed, 1 failed\n")
         assert mixed.stderr == f"in/{UIDS[2]}.dcm: 0112 the peer does not have it\n"
+
+
+@pytest.mark.parametrize("is_served", [False, True])
+def test_request_and_report_over_tls_with_certificates_on_both_sides(
+    folder: Path, start_node: StartNode, free_port: FreePort, is_served: bool
+) -> None:
+    authority = Authority(folder / "authority")
+    archives, own = authority.issue("archive"), authority.issue("pacsnode")
+    archives_port, own_port = free_port(), free_port()
+
+    def config(title: str, port: int, certificate: Path, peer: str, peer_port: int) -> str:
+        tls = f"certificate: {certificate}"
+        return (
+            f"ae_title: {title}\n"
+            f"listen: {{port: null, workers: 1, tls: {{port: {port}, {tls}, "
+            f"client_ca: {authority.file}}}}}\n"
+            f"modalities: {{{peer}: {{host: 127.0.0.1, port: {peer_port}, "
+            f"tls: {{ca: {authority.file}, {tls}}}}}}}\n"
+        )
+
+    start_node(
+        config("ARCHIVE", archives_port, archives, "PACSNODE", own_port),
+        folder=folder / "archive",
+    )
+    text = config("PACSNODE", own_port, own, "ARCHIVE", archives_port)
+    (folder / "config.yaml").write_text(text, "utf-8")
+    if is_served:
+        start_node(text, folder=folder)
+    sent = run_pacsnode("--config", folder / "config.yaml", "send", "ARCHIVE", folder / "in")
+    assert sent.returncode == 0, sent.stderr
+    done = commit(folder, "in", peer="ARCHIVE")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(": 3 committed, 0 failed\n")
 
 
 def test_nothing_to_ask_for_is_a_failure_that_says_so(folder: Path) -> None:
