@@ -7,6 +7,17 @@ brings it where it is kept without holding up whoever has something to tell.
 
 from pacsnode.audit.event import Event, Party, Study
 from pacsnode.audit.tally import Tally
-from pacsnode.audit.trail import Silent, Trail, Writing, open_trail
+from pacsnode.audit.trail import Silent, Trail, Writing, media_of, open_trail, user
 
-__all__ = ["Event", "Party", "Silent", "Study", "Tally", "Trail", "Writing", "open_trail"]
+__all__ = [
+    "Event",
+    "Party",
+    "Silent",
+    "Study",
+    "Tally",
+    "Trail",
+    "Writing",
+    "media_of",
+    "open_trail",
+    "user",
+]

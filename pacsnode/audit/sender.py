@@ -71,6 +71,8 @@ class Sender:
             self._changed.notify()
         if self._thread is not None:
             self._thread.join(seconds)
+        else:
+            self._sink.close()
         with self._changed:
             left = len(self._waiting) + self._in_flight + self._lost
             self._waiting.clear()

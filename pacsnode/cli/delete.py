@@ -17,27 +17,33 @@ def command(run: Run, level_name: str, keys: tuple[str, ...], yes: bool) -> int:
 
     Example: pacsnode delete -L study -k StudyInstanceUID=1.2.3
     """
+    from pacsnode.cli.audited import Deletion, opened
     from pacsnode.cli.progress import bar
     from pacsnode.node.build import build_archive
 
     options.require_values(keys)
     query = options.local_query(level_name, keys, retrieve=True)
-    with build_archive(run.existing()) as archive:
+    configuration = run.existing()
+    with opened(configuration) as trail, build_archive(configuration) as archive:
+        deletion = Deletion(trail, archive)
         total, studies = 0, set()
         for stored in archive.select(query):
+            deletion.expect(stored)
             total += 1
             studies.add(stored.uids.study_instance_uid)
         if not total:
             say("nothing matches")
             return 0
-        if not yes and not confirm(
-            f"Delete {total} instances of {len(studies)} studies for good?"
-        ):
+        if not yes and not confirm(f"Delete {total} instances of {len(studies)} studies for good?"):
             say("nothing deleted")
             return 1
-        with bar() as shown:
-            shown.expect(total)
-            deleted = archive.delete(query, shown.at)
+        try:
+            with bar() as shown:
+                shown.expect(total)
+                deleted = archive.delete(query, shown.at, deletion.gone)
+        finally:
+            # Also where it ends early: what is gone is gone.
+            deletion.end()
     say(f"{deleted} instances deleted")
     return 0
 

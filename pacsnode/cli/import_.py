@@ -13,6 +13,7 @@ from pacsnode.errors import DicomError, DuplicateRefused
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
+    from pacsnode.cli.audited import Import
     from pacsnode.cli.interrupts import Interrupts
     from pacsnode.cli.progress import Bar
     from pacsnode.cli.sources import Files
@@ -27,6 +28,7 @@ def command(run: Run, paths: tuple[Path, ...]) -> int:
     No network is needed, and the node may be running meanwhile. Files that are no DICOM are named
     and skipped.
     """
+    from pacsnode.cli.audited import Import, opened
     from pacsnode.cli.interrupts import Interrupts
     from pacsnode.cli.progress import bar, count_files
     from pacsnode.cli.sources import Files
@@ -36,12 +38,14 @@ def command(run: Run, paths: tuple[Path, ...]) -> int:
         raise click.UsageError("which files? At least one PATH is needed")
     files = Files(paths)
     became: Counter[str] = Counter()
-    with build_archive(run.configuration) as archive:
+    with opened(run.configuration) as trail, build_archive(run.configuration) as archive:
+        told = Import(trail)
         try:
             with bar() as shown, Interrupts() as interrupts:
                 count_files(paths, shown)
-                failed = _take(archive, files, became, shown, interrupts)
+                failed = _take(archive, files, became, told, shown, interrupts)
         finally:
+            told.end()
             # Also where it ends early: what is in is in.
             for what, count in became.items():
                 say(f"{count} {what}")
@@ -53,6 +57,7 @@ def _take(
     archive: "Archive",
     files: "Files",
     became: Counter[str],
+    told: "Import",
     shown: "Bar",
     interrupts: "Interrupts",
 ) -> int:
@@ -65,6 +70,7 @@ def _take(
             with interrupts.held():
                 outcome = archive.import_file(file.path)
                 became[str(outcome.kind)] += 1
+                told.taken(file.path, outcome)
         except (DicomError, DuplicateRefused) as error:
             failed += 1
             complain(f"{file.path}: {error}")

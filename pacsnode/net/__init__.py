@@ -33,9 +33,11 @@ def listen(
     timeouts: Timeouts,
     doorway: "Doorway | None" = None,
     secure: "SSLContext | None" = None,
+    on_refused: Callable[[str, str], None] = lambda host, text: None,
 ) -> "Listener":
     """Bind the configured addresses, unless connections come through another `doorway`;
-    associations are taken from `start` on, those over TLS by the context `secure`. Raises
+    associations are taken from `start` on, those over TLS by the context `secure`. `on_refused` is
+    told of connections that came to nothing: the host, and why; a few a minute of each. Raises
     ConfigurationError where an address cannot be had."""
     from pacsnode.net import internals
     from pacsnode.net.doorway import ListeningSockets
@@ -44,7 +46,13 @@ def listen(
     internals.configure()
     doorway = doorway or ListeningSockets(settings)
     return Listener(
-        handler, doorway, ae_title=ae_title, settings=settings, timeouts=timeouts, secure=secure
+        handler,
+        doorway,
+        ae_title=ae_title,
+        settings=settings,
+        timeouts=timeouts,
+        secure=secure,
+        on_refused=on_refused,
     )
 
 

@@ -13,6 +13,9 @@ PERIOD = 60.0  # seconds
 HOSTS = 1000  # that are remembered
 
 
+Tell = Callable[[str, str], None]
+
+
 class _Host:
     """What has been said of one host since `began` (seconds)."""
 
@@ -25,10 +28,13 @@ class _Host:
 
 
 class Complaints:
-    """Thread-safe. `clock` is in seconds."""
+    """Thread-safe. `clock` is in seconds; `tell` gets host and text of each line besides."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, tell: Tell = lambda host, text: None
+    ) -> None:
         self._clock = clock
+        self._tell = tell
         self._lock = threading.Lock()
         self._hosts: dict[str, _Host] = {}
 
@@ -39,6 +45,7 @@ class Complaints:
             return
         more = f" (and {unsaid} more lines like it that were left out)" if unsaid else ""
         logger.warning("connection from %s: %s%s", host, text, more)
+        self._tell(host, f"{text}{more}")
 
     def _count(self, host: str) -> int | None:
         """How many lines were left out before this one; None where this one is."""

@@ -15,7 +15,7 @@ from pacsnode.config.model import Listen, Timeouts
 from pacsnode.dicom.message import Handler
 from pacsnode.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from pacsnode.net.acceptor import IncomingAssociation, Reception
-from pacsnode.net.complaints import Complaints
+from pacsnode.net.complaints import Complaints, Tell
 from pacsnode.net.doorway import Address, Addresses, Arrival, Doorway
 from pacsnode.net.serving import Surviving
 from pacsnode.net.waiting import WaitingRoom
@@ -43,6 +43,7 @@ class Listener:
         settings: Listen,
         timeouts: Timeouts,
         secure: SSLContext | None = None,
+        on_refused: Tell = lambda host, text: None,
     ) -> None:
         self._doorway = doorway
         self._handler = handler
@@ -51,7 +52,7 @@ class Listener:
         ae.maximum_pdu_size = settings.max_pdu
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        self._complaints = Complaints()
+        self._complaints = Complaints(tell=on_refused)
         # A crowd that may have associations all at once may ask for them all at once.
         self._waiting = WaitingRoom[IncomingAssociation](max(WAITING, settings.max_associations))
         self._reception = Reception(

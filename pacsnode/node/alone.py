@@ -6,7 +6,7 @@ import time
 
 from pacsnode.config.model import Configuration
 from pacsnode.net.doorway import Addresses
-from pacsnode.node.build import Node
+from pacsnode.node.build import Node, tell_stop
 from pacsnode.node.notices import Notices, keep_errors
 from pacsnode.node.signals import Signals
 from pacsnode.node.status import Status, describe, open_status_socket, state_of
@@ -35,6 +35,7 @@ class Alone:
 
     def start(self) -> None:
         self._node.start()
+        self._node.tell_start()
 
     def troubles(self) -> list[str]:
         """What is wrong now."""
@@ -65,6 +66,7 @@ class Alone:
         if self._status_socket is not None:
             self._status_socket.close()
         self._node.stop(grace)
+        tell_stop(self._node.configuration)
 
     def _status(self) -> Status:
         troubles = self.troubles()

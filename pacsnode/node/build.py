@@ -1,13 +1,16 @@
 """Configuration to parts: the only file that knows every room."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pacsnode.config.model import Configuration, Listen, Modality
+from pacsnode.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
+    from pacsnode.audit import Trail
     from pacsnode.dicom.message import Connect
     from pacsnode.jobs import Runner
     from pacsnode.net.doorway import Addresses, Doorway
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from pacsnode.scp import Settings
     from pacsnode.scp.places import Places
     from pacsnode.tls import Outgoing
+
+logger = logging.getLogger(__name__)
 
 # What a running node takes over from a changed file, beside its certificates; everything else takes
 # a restart.
@@ -74,6 +79,28 @@ def build_jobs(
     return Runner([reports], archive.release_thread)
 
 
+def build_trail(configuration: Configuration) -> "Trail":
+    """The audit trail, of a process that forks no others once it has told of something. Raises
+    ConfigurationError."""
+    from pacsnode.audit import open_trail
+
+    return open_trail(configuration.audit, configuration.ae_title, configuration.listen.tls)
+
+
+def tell_stop(configuration: Configuration) -> None:
+    """Have the audit trail say that the node has stopped. For a process that forks no more."""
+    from pacsnode.audit import events, user
+
+    try:
+        trail = build_trail(configuration)
+    except ConfigurationError as error:
+        logger.error("audit: that the node has stopped is not told: %s", error)  # noqa: TRY400
+        return
+    if trail.is_on:
+        trail.record(events.stopped(trail.node, user()))
+    trail.close()
+
+
 def character_sets(modalities: Mapping[str, Modality]) -> dict[str, str]:
     """Those assumed where datasets declare none, by the AE title that they come from."""
     return {
@@ -116,6 +143,7 @@ class Node:
         self.configuration = configuration
         security = security or build_security(configuration)
         self._outgoing = security.outgoing
+        self._trail = build_trail(configuration)
         self._archive = build_archive(configuration, serving=doorway is None)
         try:
             if doorway is None:
@@ -129,6 +157,7 @@ class Node:
                 connect,
                 spool_folder=str(configuration.data_dir),
                 wake=self._jobs.wake,
+                trail=self._trail,
             )
             self._listener: Listener = net.listen(
                 dispatcher,
@@ -137,6 +166,7 @@ class Node:
                 timeouts=configuration.timeouts,
                 doorway=doorway,
                 secure=security.incoming,
+                on_refused=dispatcher.turned_away,
             )
         except BaseException:
             self._archive.close()
@@ -155,6 +185,13 @@ class Node:
         """Take associations from now on, and do what is left to do."""
         self._jobs.start()
         self._listener.start()
+
+    def tell_start(self) -> None:
+        """Have the audit trail say that the node has started: once for all of its processes."""
+        from pacsnode.audit import events, user
+
+        if self._trail.is_on:
+            self._trail.record(events.started(self._trail.node, user()))
 
     def _modalities(self) -> Mapping[str, Modality]:
         """As they are now: a reload changes them."""
@@ -187,6 +224,7 @@ class Node:
             self._listener.stop(grace)
         finally:
             self._archive.close()
+            self._trail.close()
 
 
 def build_settings(configuration: Configuration) -> "Settings":

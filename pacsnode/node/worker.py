@@ -46,9 +46,12 @@ def work(
     shared: Shared,
     number: int,
     channel: socket.socket,
+    *,
+    is_first: bool,
 ) -> int:
     """Be worker `number` until told to stop; the process's exit code. `security` is the
-    supervisor's: a file that is broken by now keeps no worker from being replaced."""
+    supervisor's: a file that is broken by now keeps no worker from being replaced. `is_first`: the
+    node starts with this one."""
     signals = Signals((signal.SIGTERM, signal.SIGHUP))
     # Ctrl-C reaches the whole process group; that the node is to stop is the supervisor's to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -62,6 +65,8 @@ def work(
         logger.error("worker %d cannot start: %s", number, error)  # noqa: TRY400 it says it all
         return 1
     node.start()
+    if is_first:
+        node.tell_start()
     channel.send(READY)
     return _watch(node, shared, number, channel, signals)
 

@@ -19,7 +19,14 @@ from pacsnode.config.model import Configuration
 from pacsnode.errors import ConfigurationError
 from pacsnode.net.doorway import Addresses, Arrival, ListeningSockets, hand_over
 from pacsnode.node.board import Board
-from pacsnode.node.build import changed_keys, preload, prepare_archive, reloaded
+from pacsnode.node.build import (
+    build_trail,
+    changed_keys,
+    preload,
+    prepare_archive,
+    reloaded,
+    tell_stop,
+)
 from pacsnode.node.forking import ending, in_child, run
 from pacsnode.node.notices import Notices, keep_errors
 from pacsnode.node.security import build_security
@@ -62,6 +69,7 @@ class Supervisor:
         preload()
         self.configuration = configuration
         self._security = build_security(configuration)
+        build_trail(configuration).close()  # what is wrong with it is told here
         self._folder = DataFolder(configuration.data_dir)
         self._folder.use(serving=True)
         try:
@@ -86,6 +94,7 @@ class Supervisor:
         self._turns = itertools.count()
         self._pause_until = 0.0
         self._awaited: set[int] = set()
+        self._has_started = False
         self._is_stopping = False
 
     @property
@@ -126,6 +135,7 @@ class Supervisor:
         except BaseException:
             self.stop(0)
             raise
+        self._has_started = True
 
     def wait(self, signals: Signals, seconds: float) -> int | None:
         """Keep the workers busy until a signal comes, whose number is returned, or `seconds` have
@@ -168,6 +178,8 @@ class Supervisor:
         if self._status_socket is not None:
             self._status_socket.close()
         self._folder.release()
+        if self._has_started:
+            tell_stop(self.configuration)
 
     def _ready(self) -> list[_Worker]:
         return [worker for worker in self._workers.values() if worker.is_ready]
@@ -331,4 +343,7 @@ class Supervisor:
             self._status_socket.leave()
         for other in self._workers.values():
             other.channel.close()
-        return work(self.configuration, self._security, self._shared, number, channel)
+        is_first = not self._has_started and number == min(self._due)
+        return work(
+            self.configuration, self._security, self._shared, number, channel, is_first=is_first
+        )

@@ -84,10 +84,11 @@ class Dispatcher:
         }
 
     def welcomes(self, host: str) -> bool:
-        is_welcome = self._access.welcomes(host)
-        if not is_welcome:
-            self._witness.unwelcome(host)
-        return is_welcome
+        return self._access.welcomes(host)
+
+    def turned_away(self, host: str, reason: str) -> None:
+        """A connection came to nothing: where it is from, TLS, or what it said."""
+        self._witness.turned_away(host, reason)
 
     def admit(self, caller: Caller) -> Rejection | None:
         rejection = self._access.admit(caller)

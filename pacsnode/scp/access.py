@@ -121,10 +121,7 @@ class Access:
     def welcomes(self, host: str) -> bool:
         """Whether connections are taken from this IP address."""
         networks = self._settings.rules.networks
-        if networks is None or is_in(networks, host):
-            return True
-        log.warning("connection from %s closed: it is in no network of access.networks", host)
-        return False
+        return networks is None or is_in(networks, host)
 
     def admit(self, caller: Caller) -> Rejection | None:
         """None admits the caller, who then holds a place until `ended`."""

@@ -55,13 +55,11 @@ class Witness:
         self._receiving: dict[int, ReceivingWitness] = {}
         self._refused: dict[int, set[str]] = {}
 
-    def unwelcome(self, host: str) -> None:
-        """A connection was closed for where it comes from."""
+    def turned_away(self, host: str, reason: str) -> None:
+        """A connection that came to no association."""
         if self._trail.is_on:
-            reason = f"{host} is in no network of access.networks"
-            self._trail.record(
-                events.association_refused(self._trail.node, Party("", host), reason)
-            )
+            party = Party("", host)
+            self._trail.record(events.association_refused(self._trail.node, party, reason))
 
     def decided(self, caller: Caller, rights: Rights, rejection: Rejection | None) -> None:
         """On an association."""
@@ -160,7 +158,7 @@ class ReceivingWitness:
         way = _Way(ACTIONS[outcome.kind], failure)
         stored = outcome.stored
         study_uid = stored.uids.study_instance_uid
-        self._tally.add(study_uid, stored.sop_class_uid, partial(_study_of, outcome), way)
+        self._tally.add(study_uid, stored.sop_class_uid, partial(study_of, outcome), way)
 
     def failed(self, request: StoreRequest, answer: Answer) -> None:
         """An instance was not taken: of which study it was is not known then."""
@@ -246,7 +244,8 @@ def describe(archive: "Archive", study_instance_uid: str) -> Study:
     )
 
 
-def _study_of(outcome: Taken) -> Study:
+def study_of(outcome: Taken) -> Study:
+    """The study of an instance that has come in, as its own header has it."""
     first = outcome.instance.first
     return Study(
         outcome.stored.uids.study_instance_uid,

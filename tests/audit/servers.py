@@ -27,7 +27,7 @@ class UdpServer:
 
 
 class TlsServer:
-    """Takes messages as RFC 5425 frames them, over any number of connections, one after another."""
+    """Takes messages as RFC 5425 frames them, over any number of connections."""
 
     def __init__(self, certificate: Path, port: int = 0, client_ca: Path | None = None) -> None:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -36,47 +36,47 @@ class TlsServer:
             self.context.load_verify_locations(client_ca)
             self.context.verify_mode = ssl.CERT_REQUIRED
         self.messages: queue.Queue[bytes] = queue.Queue()
-        self.faults: queue.Queue[Exception] = queue.Queue()
         self.connections = 0
-        self._client: ssl.SSLSocket | None = None
-        self._is_closing = False
-        self._socket = socket.create_server(("127.0.0.1", port), reuse_port=False)
+        self._clients: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._socket = socket.create_server(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
+        self._listening = threading.Thread(target=self._listen)
+        self._listening.start()
 
     def next(self) -> bytes:
         return self.messages.get(timeout=PATIENCE)
 
     def hang_up(self) -> None:
-        """End the connection there is."""
-        assert self._client is not None
-        self._client.shutdown(socket.SHUT_RDWR)
+        """End the connections there are."""
+        for client in self._clients:
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self._is_closing = True
         self._socket.shutdown(socket.SHUT_RDWR)
-        if self._client is not None:
-            with suppress(OSError):
-                self._client.shutdown(socket.SHUT_RDWR)
-        self._thread.join(PATIENCE)
+        self._listening.join(PATIENCE)
         self._socket.close()
+        self.hang_up()
+        for thread in self._threads:
+            thread.join(PATIENCE)
 
-    def _serve(self) -> None:
-        while not self._is_closing:
+    def _listen(self) -> None:
+        while True:
             try:
-                plain, _ = self._socket.accept()
+                client, _ = self._socket.accept()
             except OSError:
                 return
-            with plain:
-                plain.settimeout(PATIENCE)
-                try:
-                    self._client = self.context.wrap_socket(plain, server_side=True)
-                    with self._client:
-                        self.connections += 1
-                        self._take(self._client)
-                except OSError as error:
-                    self.faults.put(error)
+            thread = threading.Thread(target=self._serve, args=(client,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, plain: socket.socket) -> None:
+        plain.settimeout(PATIENCE)
+        with suppress(OSError), plain, self.context.wrap_socket(plain, server_side=True) as client:
+            self._clients.append(client)
+            self.connections += 1
+            self._take(client)
 
     def _take(self, client: ssl.SSLSocket) -> None:
         data = b""

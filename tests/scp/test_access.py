@@ -306,14 +306,11 @@ def test_who_pretends_to_be_known_takes_no_place_of_those_who_are() -> None:
     assert access.admit(with_certificate(SUBJECT)) is None
 
 
-def test_connections_are_taken_from_the_networks_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_connections_are_taken_from_the_networks_alone() -> None:
     access = Access(settings({"networks": ["10.0.0.0/8", "fd00::/8"]}))
     assert access.welcomes("::ffff:10.0.0.1")
     assert access.welcomes("fd00::1%eth0")
-    assert not caplog.records
     assert not access.welcomes("192.0.2.1")
-    assert "192.0.2.1" in caplog.text
-    assert "access.networks" in caplog.text
     access.configure(settings())
     assert access.welcomes("192.0.2.1"), "no list is no limit, and a reload counts"
 
