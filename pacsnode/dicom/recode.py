@@ -6,7 +6,6 @@ Sequences and items leave with undefined length; group lengths, which would be w
 """
 
 import struct
-import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from typing import IO, NamedTuple, Protocol
@@ -25,7 +24,18 @@ EXPLICIT_LITTLE = Encoding(False, True)
 
 PIXEL_DATA = 0x7FE0_0010
 EXTENDED_OFFSETS, EXTENDED_LENGTHS = 0x7FE0_0001, 0x7FE0_0002
-BITS_ALLOCATED, PIXEL_REPRESENTATION = 0x0028_0100, 0x0028_0103
+TABLES = frozenset({EXTENDED_OFFSETS, EXTENDED_LENGTHS})
+SAMPLES_PER_PIXEL, PHOTOMETRIC_INTERPRETATION = 0x0028_0002, 0x0028_0004
+PLANAR_CONFIGURATION, NUMBER_OF_FRAMES = 0x0028_0006, 0x0028_0008
+ROWS, COLUMNS = 0x0028_0010, 0x0028_0011
+BITS_ALLOCATED, BITS_STORED, PIXEL_REPRESENTATION = 0x0028_0100, 0x0028_0101, 0x0028_0103
+DESCRIBING_PIXELS = frozenset(
+    {
+        SAMPLES_PER_PIXEL, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, NUMBER_OF_FRAMES,
+        ROWS, COLUMNS, BITS_ALLOCATED, BITS_STORED, PIXEL_REPRESENTATION,
+    }
+)  # fmt: skip
+LONGEST_DESCRIPTION = 64  # bytes: the rest says nothing of pixels, and would be kept for nothing
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
 UNDEFINED = 0xFFFF_FFFF
 
@@ -65,11 +75,11 @@ class Scope:
     def __init__(self, parent: "Scope | None" = None) -> None:
         self._parent = parent
         self.depth: int = parent.depth + 1 if parent else 0
-        self.values: dict[int, bytes] = {}  # group 0028 and offset tables, little endian
+        self.values: dict[int, bytes] = {}  # of pixels, and offset tables, little endian
         self.is_changed = False
 
     def keep(self, tag: int, value: bytes) -> None:
-        if tag >> 16 == 0x0028 or tag in (EXTENDED_OFFSETS, EXTENDED_LENGTHS):
+        if tag in TABLES or (tag in DESCRIBING_PIXELS and len(value) <= LONGEST_DESCRIPTION):
             self.values[tag] = value
 
     def number(self, tag: int) -> int | None:
@@ -118,31 +128,6 @@ class Reader:
         if self.length is not None:
             count = min(count, self.length - position)
         return self.file.read(count) if count > 0 else b""
-
-
-class Inflater:
-    """The reading half of a file, for the bytes behind a raw deflate stream (PS3.5 A.5)."""
-
-    def __init__(self, file: IO[bytes], length: int) -> None:
-        self._file = file
-        self._left = length
-        self._inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-
-    def read(self, count: int = -1) -> bytes:
-        parts = []
-        while count and not self._inflate.eof:
-            compressed = self._inflate.unconsumed_tail or self._file.read(min(CHUNK, self._left))
-            if not self._inflate.unconsumed_tail:
-                self._left -= len(compressed)
-            try:
-                data = self._inflate.decompress(compressed, count)
-            except zlib.error as error:
-                raise TranscodingError(f"the deflated dataset cannot be read: {error}") from error
-            if not data and not compressed:
-                raise TranscodingError("the deflated dataset is cut off")
-            parts.append(data)
-            count -= len(data)
-        return b"".join(parts)
 
 
 class Writer:
@@ -292,7 +277,7 @@ class Recoder:
             raise TranscodingError("native pixel data beside the description of encapsulated ones")
         swapped = encoding.is_little != self._writer.encoding.is_little
         word = _word(scope, header) if swapped else 1
-        is_table = tag in (EXTENDED_OFFSETS, EXTENDED_LENGTHS)
+        is_table = tag in TABLES
         if is_table and length > LARGEST_TABLE:
             raise TranscodingError(f"{header} is {length} bytes long")
         if length > SMALL and not is_table:

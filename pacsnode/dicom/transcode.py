@@ -9,19 +9,26 @@ from collections.abc import Iterator
 from functools import cache
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from pacsnode.dicom.inflate import Inflater
 from pacsnode.dicom.message import DatasetSource, Tick, no_tick
 from pacsnode.dicom.recode import (
     BITS_ALLOCATED,
+    BITS_STORED,
+    COLUMNS,
     EXPLICIT_LITTLE,
     EXTENDED_LENGTHS,
     EXTENDED_OFFSETS,
     IMPLICIT_LITTLE,
     ITEM,
+    NUMBER_OF_FRAMES,
+    PHOTOMETRIC_INTERPRETATION,
     PIXEL_DATA,
     PIXEL_REPRESENTATION,
+    PLANAR_CONFIGURATION,
+    ROWS,
+    SAMPLES_PER_PIXEL,
     SEQUENCE_END,
     Encoding,
-    Inflater,
     Reader,
     Recoder,
     Scope,
@@ -77,11 +84,6 @@ PREFERRED_CODECS = {
     "1.2.840.10008.1.2.4.90": "pylibjpeg",
     "1.2.840.10008.1.2.4.91": "pylibjpeg",
 }
-
-SAMPLES_PER_PIXEL, PHOTOMETRIC_INTERPRETATION = 0x0028_0002, 0x0028_0004
-PLANAR_CONFIGURATION, NUMBER_OF_FRAMES = 0x0028_0006, 0x0028_0008
-ROWS, COLUMNS = 0x0028_0010, 0x0028_0011
-BITS_STORED = 0x0028_0101
 
 LONGEST_VALUE = 0xFFFF_FFFE  # bytes (PS3.5 7.1.1)
 

@@ -19,7 +19,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from pacsnode.dicom.message import DatasetSource
-from pacsnode.dicom.recode import swap
+from pacsnode.dicom.recode import ROWS, Scope, swap
 from pacsnode.dicom.transcode import COMPRESSED, can_transcode, transcode
 from pacsnode.errors import TranscodingError
 
@@ -362,6 +362,32 @@ def test_pixel_data_is_no_sequence() -> None:
     data = struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"SQ", 0, 8)
     with pytest.raises(TranscodingError, match="as a sequence"):
         bring(data + struct.pack("<HHL", 0xFFFE, 0xE000, 0), EXPLICIT, IMPLICIT)
+
+
+def test_a_deflate_bomb_is_refused_at_a_gigabyte_and_holds_no_memory() -> None:
+    deflate = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    header = struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFF0)
+    bomb = deflate.compress(header) + deflate.flush(zlib.Z_FULL_FLUSH)
+    bomb += (deflate.compress(bytes(1 << 20)) + deflate.flush(zlib.Z_FULL_FLUSH)) * 1100
+    longest = 0
+
+    class Counting(io.RawIOBase):
+        def write(self, data: Any) -> int:
+            nonlocal longest
+            longest = max(longest, len(data))
+            return len(data)
+
+    with pytest.raises(TranscodingError, match="inflates to over 1024 MiB"):
+        transcode(DatasetSource(io.BytesIO(bomb), len(bomb)), DEFLATED, EXPLICIT, Counting())  # type: ignore[arg-type]
+    assert longest <= 1 << 20
+
+
+def test_of_what_describes_pixels_only_that_is_kept() -> None:
+    scope = Scope()
+    for number in range(0x10000):
+        scope.keep(0x0028_0000 | number, bytes(60_000))
+    scope.keep(ROWS, b"\1\0")
+    assert scope.values == {ROWS: b"\1\0"}
 
 
 def test_codecs_that_refuse_say_so_in_the_error_and_not_in_the_log(
