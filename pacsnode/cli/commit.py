@@ -39,7 +39,7 @@ HOLD = 5.0  # seconds that the association is held for a report which may as wel
     metavar="SECONDS",
     default=60.0,
     show_default=True,
-    help="How long to wait for the report. 0: ask, and print the transaction UID.",
+    help="How long to wait for the report. 0: ask, and print the transaction UID; or look once.",
 )
 @options.aet
 @click.pass_obj
@@ -59,6 +59,8 @@ def command(
     PEER reports on the same association, or opens one to the node's address. Where no node runs,
     this command listens there meanwhile. Exit code 0 means: PEER is committed to every instance.
     """
+    from pacsnode.scu.commit import requests_for
+
     target = options.resolve_peer(run, peer, aet)
     if transactions:
         if paths or studies or series or instances:
@@ -66,7 +68,7 @@ def command(
         return _look_up(run, target, transactions, wait)
     wanted = options.own_or_paths(paths, studies, series, instances)
     subject = Subject()
-    requests = subject.requests(_of_files(paths, subject) if paths else _own(run, wanted))
+    requests = requests_for(_of_files(paths, subject) if paths else _own(run, wanted))
     if not requests:
         complain("nothing to ask for: no instance was found")
         return 1
@@ -81,11 +83,6 @@ class Subject:
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
         self.unread = 0
-
-    def requests(self, references: "Iterator[Reference]") -> "list[CommitmentRequest]":
-        from pacsnode.scu.commit import requests_for
-
-        return requests_for(references)
 
     def call(self, reference: "Reference", name: str) -> None:
         self._names[reference.sop_instance_uid] = name
@@ -146,7 +143,7 @@ def _ask(
     outcomes = [_outcome(one, came.get(one.transaction_uid), refusals, subject) for one in requests]
     late = [uid for uid in taken if uid not in came]
     if late:
-        complain(f"no report within {wait:g} s")
+        complain("no report has come")
         _say_how_to_look(target.name, late)
     return 0 if all(outcomes) else 1
 
