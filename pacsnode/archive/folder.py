@@ -51,6 +51,11 @@ class DataFolder:
         return self.path / INDEX
 
     @property
+    def successor(self) -> Path:
+        """Where an index is rebuilt."""
+        return self.path / f"{INDEX}.new"
+
+    @property
     def has_index(self) -> bool:
         """An empty file is an index that a crash kept from being made."""
         try:

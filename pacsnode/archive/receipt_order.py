@@ -2,6 +2,7 @@
 names."""
 
 import heapq
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +17,15 @@ class ReceiptOrder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._count = 0
         self._names: list[tuple[int, str]] = []
         self._runs: list[IO[str]] = []
 
+    def __len__(self) -> int:
+        return self._count
+
     def add(self, received_at: int, name: str) -> None:
-        """A name without line breaks."""
+        self._count += 1
         self._names.append((received_at, name))
         if len(self._names) >= RUN:
             self._spill()
@@ -28,7 +33,8 @@ class ReceiptOrder:
     def _spill(self) -> None:
         run = tempfile.TemporaryFile("w+", encoding="ascii", dir=self._folder)  # noqa: SIM115
         self._runs.append(run)
-        run.writelines(f"{received_at} {name}\n" for received_at, name in sorted(self._names))
+        # As JSON: a file may have any name, with line breaks and what is no text.
+        run.writelines(f"{at} {json.dumps(name)}\n" for at, name in sorted(self._names))
         run.seek(0)
         self._names = []
 
@@ -44,5 +50,5 @@ class ReceiptOrder:
 
 def _read(run: IO[str]) -> Iterator[tuple[int, str]]:
     for line in run:
-        received_at, _, name = line.rstrip("\n").partition(" ")
-        yield int(received_at), name
+        received_at, _, name = line.partition(" ")
+        yield int(received_at), json.loads(name)

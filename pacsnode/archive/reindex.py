@@ -1,10 +1,10 @@
-"""The index made anew from the storage tree alone, in the order in which the instances came."""
+"""The index made anew from the storage tree, in the order in which the instances came. A run that
+is interrupted leaves what it has made, and the next goes on with it: whatever happened meanwhile,
+for each row is compared with its file first."""
 
-import logging
-import os
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,37 +15,38 @@ from pacsnode.archive.receipt_order import ReceiptOrder
 from pacsnode.archive.settle import (
     CharacterSets,
     header_of,
-    make_good,
+    is_doomed,
+    is_whole,
+    restore_copies,
     set_aside,
     settle_pending,
 )
+from pacsnode.archive.successor import Successor
+from pacsnode.archive.verify import EVERYTHING, is_row_of
 from pacsnode.dicom.instance import StoredInstance
-from pacsnode.errors import (
-    ConfigurationError,
-    DicomError,
-    IndexFailure,
-    SchemaTooNew,
-    StorageError,
-)
-from pacsnode.index import Index
-from pacsnode.storage import Storage, place
-from pacsnode.storage.folders import sync_folder
-
-log = logging.getLogger(__name__)
+from pacsnode.errors import ArchiveMismatch, DicomError, StorageError
+from pacsnode.index import Index, OldIndex
+from pacsnode.storage import Storage, StoredFile, place
 
 # done, total. The total is known when the tree has been walked, and 0 until then.
 Progress = Callable[[int, int], None]
-# A file that cannot be indexed, by name, and why.
+# A file that cannot be indexed, by name, and why; or a remark, without a name.
 Complain = Callable[[str, str], None]
+
+_FORGOTTEN = 500  # rows that go in one transaction
 
 
 class Rebuilt(NamedTuple):
     """What reindex found: instances in the new index, others set aside because an earlier one has
-    their SOP Instance UID, files that stay where they are but are in no index."""
+    their SOP Instance UID, files that stay where they are but are in no index. Of the instances,
+    `resumed` had been indexed by a run that was interrupted, `lost` have no whole file: the old
+    index knew them, and that they are lost."""
 
     instances: int
     set_aside: int
     unreadable: int
+    resumed: int = 0
+    lost: int = 0
 
 
 def reindex(
@@ -57,18 +58,29 @@ def reindex(
     complain: Complain = lambda name, why: None,
 ) -> Rebuilt:
     """Build a new index beside the old one and put it in its place, whole, at the end; interrupted,
-    the old one is still there. What the tree cannot tell (flags, conflicts, pending removals) is
-    taken over from the old index as far as that can be read. Raises DataFolderLocked while anybody
-    else works in the folder, ConfigurationError, StorageError or IndexFailure."""
+    the old one is still there. What the tree cannot tell (flags, conflicts, pending removals, what
+    is lost, open commitments) is taken over from the old index as far as that can be read. Raises
+    DataFolderLocked while anybody else works in the folder, ConfigurationError, StorageError or
+    IndexFailure."""
     folder = DataFolder(data_dir)
     folder.use(alone=True)
     try:
         storage = storage_room.open(
             folder.instances, folder.conflicts, folder.quarantine, fsync=fsync
         )
-        return _Rebuilding(folder, storage, character_sets or {}, progress, complain).run()
+        with closing(_opened(folder)) as old:
+            rebuilding = _Rebuilding(folder, storage, old, character_sets or {}, progress, complain)
+            rebuilding.build()
+        return rebuilding.finish()
     finally:
         folder.release()
+
+
+def _opened(folder: DataFolder) -> OldIndex:
+    if folder.has_index:
+        # Raises where this user may not read it: its notes are not to be lost for that.
+        folder.make_private(folder.index)
+    return OldIndex(folder.index)
 
 
 class _Rebuilding:
@@ -76,74 +88,160 @@ class _Rebuilding:
         self,
         folder: DataFolder,
         storage: Storage,
+        old: OldIndex,
         character_sets: CharacterSets,
         progress: Progress,
         complain: Complain,
     ) -> None:
         self._folder = folder
         self._storage = storage
+        self._old = old
         self._character_sets = character_sets
         self._progress = progress
         self._complain = complain
-        self._instances = 0
-        self._unreadable = 0
+        self._successor = Successor(folder, character_sets)
+        known = storage.archive_id or old.archive_id or self._successor.archive_id
+        self._archive_id = known or uuid.uuid4().hex
+        # The notes of another archive's index say nothing of this tree.
+        self._is_other = old.archive_id not in (None, self._archive_id)
+        self._is_resuming = False
+        self._instances = self._resumed = self._unreadable = self._lost = 0
         self._duplicates: list[StoredInstance] = []
 
-    def run(self) -> Rebuilt:
-        if self._folder.has_index:
-            # Raises where this user may not read it: its notes are not to be lost for that.
-            self._folder.make_private(self._folder.index)
-        old_id = _archive_id(self._folder.index)
-        archive_id = self._storage.archive_id or old_id or uuid.uuid4().hex
-        if old_id == archive_id:
-            self._make_good()
-        path = self._folder.index.with_name(self._folder.index.name + ".new")
-        _remove_database(path)
-        self._folder.make_private(path)
-        # Not synced row by row: nothing counts before the whole is there.
-        index = index_room.open(path, fsync=False, archive_id=archive_id)
+    def build(self) -> None:
+        """The new index, whole, beside the old one."""
+        if self._storage.is_empty and self._old.has_instances:
+            raise ArchiveMismatch(
+                f"data_dir: {self._folder.instances} holds no instances, but the index knows some: "
+                "is the right disk mounted? To begin with an empty index all the same, remove "
+                f"{self._folder.index}"
+            )
+        index = self._begun()
         try:
-            # The notes of another archive's index say nothing of this tree.
-            if old_id in (None, archive_id) and self._folder.has_index:
-                for fault in index_room.salvage(self._folder.index, index):
-                    log.warning("not taken over: %s", fault)
+            if not self._is_other:
+                self._carry_over(index)
             with self._storage.changing():
                 # Before there are rows: what was to be removed must not come back.
                 settle_pending(self._storage, index, self._character_sets)
             self._fill(index)
+            if not self._is_other:
+                self._carry_lost(index)
+            index.drop_stray_flags()
+        except KeyboardInterrupt:
+            index.close()
+            raise
         except BaseException:
             index.close()
-            _remove_database(path)
+            self._successor.remove()
             raise
-        index.close()
-        _require_whole(path)
-        self._put_in_place(path, old_id not in (None, archive_id))
-        self._storage.claim(archive_id)
-        self._set_duplicates_aside(archive_id)
-        return Rebuilt(self._instances, len(self._duplicates), self._unreadable)
+        self._successor.complete(index)
 
-    def _make_good(self) -> None:
-        """What a power cut took from the tree is in the old index only."""
+    def finish(self) -> Rebuilt:
+        """Put it in the old one's place, which nobody has open any more."""
+        self._successor.put_in_place(keep_old=self._is_other)
+        self._storage.claim(self._archive_id)
+        self._set_duplicates_aside()
+        return Rebuilt(
+            self._instances + self._resumed,
+            len(self._duplicates),
+            self._unreadable,
+            self._resumed,
+            self._lost,
+        )
+
+    def _set_duplicates_aside(self) -> None:
+        """Only now: the old index may have known them where they were."""
+        if not self._duplicates:
+            return
+        with closing(index_room.open(self._folder.index)) as index:
+            for stored in self._duplicates:
+                with self._storage.changing():
+                    set_aside(self._storage, index, None, stored)
+
+    # What an earlier run left
+
+    def _begun(self) -> Index:
+        """The new index: that of an interrupted run, less what is not so any more, or an empty
+        one."""
+        index = self._successor.left(self._archive_id)
+        if index is None:
+            return self._successor.begin(self._archive_id)
+        self._is_resuming = True
         try:
-            with closing(index_room.open(self._folder.index)) as index:
-                make_good(self._storage, index)
-        except IndexFailure as error:
-            log.warning("copies of the last small files cannot be read: %s", error)
+            self._compare(index)
+        except BaseException:
+            index.close()
+            raise
+        return index
+
+    def _compare(self, index: Index) -> None:
+        """Between the runs instances may have been deleted or replaced: rows whose file is not the
+        one that was indexed go."""
+        changed: list[str] = []
+        for done, row in enumerate(index.select(EVERYTHING), 1):
+            if not self._is_as_indexed(row):
+                changed.append(row.uids.sop_instance_uid)
+            self._progress(done, 0)
+        for begin in range(0, len(changed), _FORGOTTEN):
+            index.forget(changed[begin : begin + _FORGOTTEN])
+        left = index.statistics().instances
+        if left:
+            self._complain("", f"going on with a reindex that was interrupted after {left:,}")
+
+    def _is_as_indexed(self, row: StoredInstance) -> bool:
+        try:
+            opened = self._storage.open(row.uids)
+        except StorageError:
+            return False
+        opened.file.close()
+        found = opened.stored
+        return (found.digest, found.received_at) == (row.digest, row.received_at)
+
+    # What the old index alone has
+
+    def _carry_over(self, index: Index) -> None:
+        for fault in index.salvage(self._folder.index):
+            self._complain("", f"not all of it could be taken over: {fault}")
+        restore_copies(self._storage, index, self._old.copies(), self._character_sets)
+
+    def _carry_lost(self, index: Index) -> None:
+        """Instances that were marked as lost are so still, unless their file is whole again."""
+        for lost in self._old.lost():
+            row = index.instance(lost.sop_instance_uid)
+            if row is not None and is_whole(self._storage, row):
+                index.set_lost(lost.sop_instance_uid, False)
+                continue
+            if row is None and lost.instance is not None and lost.stored is not None:
+                index.add(lost.instance, lost.stored)
+            index.set_lost(lost.sop_instance_uid, True)
+            self._lost += 1
+
+    # The tree
 
     def _fill(self, index: Index) -> None:
-        total = 0
         with closing(ReceiptOrder(self._folder.path)) as names:
-            for name, opened in self._storage.walk():
-                if isinstance(opened, StorageError):
-                    self._refuse(name, str(opened))
-                    continue
-                opened.file.close()
-                names.add(opened.stored.received_at, name)
-                total += 1
-                self._progress(0, 0)
-            for done, name in enumerate(names, 1):
+            total = self._walk(index, names)
+            for done, name in enumerate(names, self._resumed + 1):
                 self._add(index, name)
                 self._progress(done, total)
+
+    def _walk(self, index: Index, names: ReceiptOrder) -> int:
+        """Collect what is to be indexed; returns how many instances there are in all."""
+        for name, found in self._storage.walk():
+            if not isinstance(found, StoredFile):
+                self._refuse(name, str(found))
+                continue
+            found.file.close()
+            if self._is_indexed(index, name, found.stored):
+                self._resumed += 1
+                continue
+            names.add(found.stored.received_at, name)
+            self._progress(0, 0)
+        return self._resumed + len(names)
+
+    def _is_indexed(self, index: Index, name: str, stored: StoredInstance) -> bool:
+        """By a run before this one."""
+        return self._is_resuming and is_row_of(index, name, stored.uids)
 
     def _add(self, index: Index, name: str) -> None:
         try:
@@ -157,73 +255,22 @@ class _Rebuilding:
             self._refuse(name, str(error))
             return
         if place(instance.uids) != name:
-            self._refuse(name, "in the place of another instance")
-        elif index.add(instance, stored) is not None:
+            self._refuse(name, "in the place of another instance: `verify --repair` moves it home")
+            return
+        if is_doomed(index, stored.uids):
+            self._refuse(name, "it was deleted, and cannot be removed")
+            return
+        present = index.add(instance, stored)
+        if present is None or present.uids == stored.uids:
+            self._instances += 1
+        elif present.received_at <= stored.received_at:
             self._duplicates.append(stored)
         else:
-            self._instances += 1
+            # An interrupted run came before this file did, which is older.
+            index.forget([present.uids.sop_instance_uid])
+            index.add(instance, stored)
+            self._duplicates.append(present)
 
     def _refuse(self, name: str, why: str) -> None:
         self._unreadable += 1
         self._complain(name, why)
-
-    def _put_in_place(self, path: Path, keep_old: bool) -> None:
-        """From here on it is the index. What a write-ahead log of the old one still held has been
-        salvaged; beside the new file it would be taken for the new one's."""
-        old = self._folder.index
-        try:
-            _sync_file(path)
-            if keep_old:
-                os.replace(old, old.with_name(f"{old.name}.{uuid.uuid4().hex}"))
-            for suffix in _BESIDE:
-                with suppress(FileNotFoundError):
-                    os.unlink(f"{old}{suffix}")
-            os.replace(path, old)
-            sync_folder(self._folder.path)
-        except OSError as error:
-            raise StorageError(f"putting the new index in place: {error}") from error
-
-    def _set_duplicates_aside(self, archive_id: str) -> None:
-        """Only now: the old index may have known them where they were."""
-        if not self._duplicates:
-            return
-        with closing(index_room.open(self._folder.index, archive_id=archive_id)) as index:
-            for stored in self._duplicates:
-                with self._storage.changing():
-                    set_aside(self._storage, index, None, stored)
-
-
-# What SQLite keeps beside a database.
-_BESIDE = ("-wal", "-shm", "-journal")
-
-
-def _archive_id(path: Path) -> str | None:
-    """Whose index this is, if that can be read."""
-    if not index_room.exists(path):
-        return None
-    try:
-        with closing(index_room.open(path)) as index:
-            return index.archive_id
-    except SchemaTooNew:
-        raise
-    except (ConfigurationError, IndexFailure) as error:
-        log.warning("the old index cannot be read: %s", error)
-        return None
-
-
-def _remove_database(path: Path) -> None:
-    for suffix in ("", *_BESIDE):
-        with suppress(FileNotFoundError):
-            os.unlink(f"{path}{suffix}")
-
-
-def _require_whole(path: Path) -> None:
-    """SQLite keeps a log that it could not bring into the file, and says nothing."""
-    if os.path.exists(f"{path}-wal"):
-        _remove_database(path)
-        raise StorageError("completing the new index: the disk is full, or it failed")
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())

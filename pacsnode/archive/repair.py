@@ -113,7 +113,7 @@ class _Repair:
                 continue
             if finding.left or finding.fault is not Fault.ORPHANED:
                 yield finding._replace(left=finding.left or finding.text)
-            elif received_at is None or not _can_be_noted(name):
+            elif received_at is None:
                 yield self._attempt(finding, self._put_stranger_right)
             else:
                 is_home = finding.uids is not None and place(finding.uids) == name
@@ -225,7 +225,3 @@ class _Repair:
 
 def _is_place(name: str) -> bool:
     return name.count("/") == 2 and name.endswith(".dcm")
-
-
-def _can_be_noted(name: str) -> bool:
-    return name.isascii() and name.isprintable()

@@ -13,7 +13,7 @@ note in the index. Each step may itself be interrupted and is then done again.
 
 import errno
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 
 from pacsnode.dicom.elements import Source
@@ -27,7 +27,15 @@ from pacsnode.errors import (
 )
 from pacsnode.index import Index
 from pacsnode.index.records import REMOVE, Copy, Pending
-from pacsnode.storage import Incoming, Leftover, Standing, Storage, StoredFile, measure
+from pacsnode.storage import (
+    Incoming,
+    Leftover,
+    Standing,
+    Storage,
+    StoredFile,
+    content_of,
+    measure,
+)
 
 log = logging.getLogger(__name__)
 
@@ -197,6 +205,40 @@ def make_good(storage: Storage, index: Index) -> None:
         index.drop_copies(found)
     except IndexFull as error:  # they do no harm until the next start; to be read, all is there
         log.warning("copies stay in the index: %s", error)
+
+
+def restore_copies(
+    storage: Storage, index: Index, copies: Iterable[bytes], character_sets: CharacterSets
+) -> None:
+    """As make_good, from an index that may be damaged: what these copies are of is what they say
+    themselves. What was deleted stays so, by `index`'s notes, and what came later too. Alone."""
+    are_synced: bool | None = None
+    for content in copies:
+        are_synced = _sync(storage) if are_synced is None else are_synced
+        try:
+            found = content_of(content)
+            uids = header_of(found, character_sets).uids
+        except (InstanceDamaged, DicomError) as error:
+            log.warning("a copy of a small file cannot be read: %s", error)
+            continue
+        stored = found.stored._replace(uids=uids)
+        if is_doomed(index, uids) or (are_synced and _is_on_disk(storage, stored)):
+            continue
+        if not _is_another_whole(storage, stored):
+            with storage.changing():
+                storage.restore(uids, content)
+            log.info("%s was restored from its copy", uids.sop_instance_uid)
+
+
+def _is_another_whole(storage: Storage, stored: StoredInstance) -> bool:
+    """Whether other bytes stand in the place, as they were received."""
+    try:
+        opened = storage.open(stored.uids)
+    except StorageError:
+        return False
+    with closing(opened.file):
+        found = opened.stored.digest
+        return found != stored.digest and measure(opened.file)[0] == found
 
 
 def _sync(storage: Storage) -> bool:

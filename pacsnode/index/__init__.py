@@ -18,6 +18,7 @@ from pacsnode.index.records import (
     Share,
     Statistics,
 )
+from pacsnode.index.salvaging import LostInstance, OldIndex
 
 __all__ = [
     "Asked",
@@ -28,8 +29,10 @@ __all__ = [
     "CopyKey",
     "Flag",
     "Index",
+    "LostInstance",
     "Match",
     "NotedReport",
+    "OldIndex",
     "Pending",
     "Share",
     "Statistics",

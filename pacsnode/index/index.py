@@ -1,13 +1,14 @@
 """The index as others see it: every call one short transaction, every failure an IndexFailure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Key, Query
 from pacsnode.errors import InvalidQuery
-from pacsnode.index import copies, notes, rows, salvaging, select, statistics, write
+from pacsnode.index import copies, notes, rows, select, statistics, write
 from pacsnode.index.commitments import Commitments
 from pacsnode.index.conditions import MatchFile
 from pacsnode.index.database import Database
@@ -21,6 +22,7 @@ from pacsnode.index.records import (
     Pending,
     Statistics,
 )
+from pacsnode.index.salvaging import OldIndex
 
 PAGE = 500
 
@@ -201,9 +203,33 @@ class Index:
 
     def salvage(self, old_path: Path) -> list[str]:
         """Copy from the index file that this one is to replace what the storage tree cannot tell.
-        To be done before instances are added: whose file is there is not lost. Returns a line for
-        each table of which something could not be read."""
-        return salvaging.salvage(old_path, self._database)
+        Before instances are added: whose file is there is not lost. May be done again. Returns a
+        line for each table of which something could not be read."""
+        with closing(OldIndex(old_path)) as old:
+            old.carry_notes(self._database)
+            return old.faults
+
+    def forget(self, sop_instance_uids: Sequence[str]) -> None:
+        """Rows go, with parents that are empty then, and nobody is told to remove their files: for
+        rebuilding."""
+        with self._database.writing() as connection:
+            write.forget(connection, sop_instance_uids)
+
+    def drop_stray_flags(self) -> None:
+        """Those of studies that are not here."""
+        with self._database.writing() as connection:
+            notes.drop_stray_flags(connection)
+
+    @property
+    def stamp(self) -> int:
+        """A number that is kept in the file, at first 0: what it was built by."""
+        with self._database.reading() as connection:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+    @stamp.setter
+    def stamp(self, number: int) -> None:
+        with self._database.writing() as connection:
+            connection.execute(f"PRAGMA user_version = {number:d}")
 
     def release_thread(self) -> None:
         """Close the calling thread's connection; its next call opens one anew."""

@@ -114,6 +114,12 @@ def forget_study(connection: Connection, study_instance_uid: str) -> None:
     connection.execute("DELETE FROM flag WHERE study_instance_uid = ?", (study_instance_uid,))
 
 
+def drop_stray_flags(connection: Connection) -> None:
+    connection.execute(
+        "DELETE FROM flag WHERE study_instance_uid NOT IN (SELECT study_instance_uid FROM study)"
+    )
+
+
 def add_conflict(
     connection: Connection, name: str, uids: InstanceUIDs, source: str, received_at: int
 ) -> None:

@@ -108,12 +108,16 @@ def _create(database: Database, archive_id: str) -> None:
         )
 
 
+def too_new(path: Path, version: int) -> str:
+    return (
+        f"{path}: the index has schema version {version}, this pacsnode knows versions up to "
+        f"{SCHEMA_VERSION}: use the pacsnode that wrote it, or a newer one"
+    )
+
+
 def _migrate(database: Database, path: Path, version: int) -> None:
     if version > SCHEMA_VERSION:
-        raise SchemaTooNew(
-            f"{path}: the index has schema version {version}, this pacsnode knows versions up to "
-            f"{SCHEMA_VERSION}: use the pacsnode that wrote it, or a newer one"
-        )
+        raise SchemaTooNew(too_new(path, version))
     for step in range(version + 1, SCHEMA_VERSION + 1):
         with database.writing() as connection:
             (reached,) = connection.execute("SELECT schema_version FROM archive").fetchone()

@@ -55,7 +55,7 @@ def find(connection: Connection, sop_instance_uid: str) -> StoredInstance | None
     return stored_instance(row) if row else None
 
 
-_INSTANCE_KEYWORDS = tuple(
+INSTANCE_KEYWORDS = tuple(
     keyword for keyword in COLUMNS[Level.IMAGE] if keyword not in ("SOPInstanceUID", "SOPClassUID")
 )
 _INSTANCE_COLUMNS = (
@@ -67,7 +67,7 @@ _INSTANCE_COLUMNS = (
     "length",
     "digest",
     "received_at",
-    *(column(keyword) for keyword in _INSTANCE_KEYWORDS),
+    *(column(keyword) for keyword in INSTANCE_KEYWORDS),
 )
 _MARKS = ", ".join("?" * len(_INSTANCE_COLUMNS))
 _INSERT_INSTANCE = f"INSERT INTO instance (parent, header, {', '.join(_INSTANCE_COLUMNS)})"
@@ -117,7 +117,7 @@ def _instance_row(new: Newcomer) -> tuple[object, ...]:
         stored.length,
         stored.digest,
         stored.received_at,
-        *["\\".join(values.get(keyword, ())) for keyword in _INSTANCE_KEYWORDS],
+        *["\\".join(values.get(keyword, ())) for keyword in INSTANCE_KEYWORDS],
     )
 
 
@@ -142,6 +142,14 @@ def replace(connection: Connection, new: Newcomer) -> StoredInstance | None:
     if header is not None:
         _prune(connection, {header})
     return old
+
+
+def forget(connection: Connection, sop_instance_uids: Iterable[str]) -> None:
+    """As `remove`, but nothing is said of their files."""
+    _prune(
+        connection,
+        {_take_out(connection, uid) for uid in sop_instance_uids if find(connection, uid)},
+    )
 
 
 def remove(connection: Connection, sop_instance_uids: Iterable[str]) -> list[Pending]:

@@ -15,6 +15,7 @@ from pacsnode.storage.base import (
 )
 from pacsnode.storage.folders import step
 from pacsnode.storage.paths import place, uids_of
+from pacsnode.storage.reading import content_of
 
 __all__ = [
     "Arrival",
@@ -25,6 +26,7 @@ __all__ = [
     "Standing",
     "Storage",
     "StoredFile",
+    "content_of",
     "measure",
     "open",
     "place",

@@ -241,7 +241,7 @@ def measure(file: BinaryIO) -> tuple[bytes, int]:
     digest, length = blake3(), 0
     block = memoryview(bytearray(BLOCK))
     read = file.readinto  # type: ignore[attr-defined]  # every file of ours has it
-    with folders.step(f"reading {file.name}"):
+    with folders.step(f"reading {getattr(file, 'name', '')}"):
         while count := read(block):
             digest.update(block[:count])
             length += count

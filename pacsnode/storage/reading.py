@@ -2,6 +2,7 @@
 holds."""
 
 import os
+from io import BytesIO
 from typing import BinaryIO
 
 from pacsnode.dicom import part10
@@ -57,6 +58,16 @@ def open_any(path: str, uids: InstanceUIDs | None) -> StoredFile | StorageError:
     except BaseException:
         file.close()
         raise
+
+
+def content_of(content: bytes) -> StoredFile:
+    """The bytes of a whole file, opened. Raises InstanceDamaged where they are not that."""
+    opened = read_head(BytesIO(content), "a file in memory", None)
+    begin = opened.file.tell()
+    if measure(opened.file) != (opened.stored.digest, opened.stored.length):
+        raise InstanceDamaged("the bytes are not those received")
+    opened.file.seek(begin)
+    return opened
 
 
 def check_length(opened: StoredFile, name: str) -> None:

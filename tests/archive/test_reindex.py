@@ -1,19 +1,36 @@
 """The tree alone is enough to rebuild the index."""
 
 import os
+import shutil
+import signal
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from pacsnode.archive import Archive, open_archive, receipt_order
+from pacsnode.archive import Archive, Kind, behind, open_archive, receipt_order
 from pacsnode.archive import reindex as reindex_module
 from pacsnode.archive.reindex import Rebuilt, reindex
-from pacsnode.errors import ConfigurationError, DataFolderLocked, StorageError
-from pacsnode.index import Index
+from pacsnode.dicom.level import Level
+from pacsnode.dicom.query import Model, Query, query_from_keys
+from pacsnode.errors import ArchiveMismatch, ConfigurationError, DataFolderLocked, StorageError
+from pacsnode.index import Index, OldIndex
 from pacsnode.storage import place
-from tests.archive.instances import EVERYTHING, Sample, everything, faults, files, read, store
+from pacsnode.storage.files import FileStorage
+from tests.archive.instances import (
+    EVERYTHING,
+    Sample,
+    answers_to,
+    everything,
+    faults,
+    files,
+    read,
+    store,
+)
+from tests.archive.test_crash import in_a_child
+from tests.archive.test_place import harm
 
 SAMPLES = [
     Sample("1.2.3.1"),
@@ -180,14 +197,239 @@ def test_the_index_of_another_archive_is_kept_beside(
     connection.close()
 
 
-def test_interrupted_the_old_index_is_untouched(filled: dict[str, object], data_dir: Path) -> None:
+def interrupt_at(number: int) -> Callable[[int, int], None]:
+    """A progress that interrupts."""
+
     def interrupt(done: int, total: int) -> None:
-        if done == 2:
+        if total and done == number:
             raise KeyboardInterrupt
 
+    return interrupt
+
+
+def test_interrupted_the_old_index_is_untouched(filled: dict[str, object], data_dir: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        reindex(data_dir, progress=interrupt)
+        reindex(data_dir, progress=interrupt_at(2))
+    with open_archive(data_dir) as archive:
+        assert everything(archive) == filled
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_rebuilding_that_was_interrupted_is_gone_on_with(
+    filled: dict[str, object], data_dir: Path, monkeypatch: pytest.MonkeyPatch, is_killed: bool
+) -> None:
+    if is_killed:
+
+        def work() -> None:
+            kill = lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done == 3 else None  # noqa: E731
+            reindex(data_dir, progress=kill)
+
+        assert os.WIFSIGNALED(in_a_child(work))
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            reindex(data_dir, progress=interrupt_at(3))
+    read_again: list[str] = []
+    original = reindex_module._Rebuilding._add
+    monkeypatch.setattr(
+        reindex_module._Rebuilding,
+        "_add",
+        lambda self, index, name: (read_again.append(name), original(self, index, name))[1],
+    )
+    said: list[str] = []
+    told: list[tuple[int, int]] = []
+    rebuilt = reindex(
+        data_dir,
+        progress=lambda done, total: told.append((done, total)),
+        complain=lambda name, why: said.append(why),
+    )
+    assert rebuilt == Rebuilt(4, 0, 0, resumed=3)
+    assert read_again == [place(SAMPLES[3].uids)]
+    assert any("interrupted after 3" in line for line in said)
+    assert told[-1] == (4, 4)
     assert not list(data_dir.glob("*.new*"))
+    with open_archive(data_dir) as archive:
+        assert everything(archive) == filled
+        assert not faults(archive)
+
+
+def test_what_happened_between_two_runs_is_seen(
+    open_again: Callable[..., Archive], data_dir: Path
+) -> None:
+    """The node ran on with the old index: stored, deleted, replaced, settled, flagged."""
+    archive = open_again("replace")
+    kept, deleted, replaced, moved, lost = (
+        Sample(f"1.2.3.{number}", study=f"1.2.{number}") for number in range(5)
+    )
+    for sample in (kept, deleted, replaced, moved, lost):
+        store(archive, sample)
+    archive._index.flag("odd", deleted.uids, "goes")
+    archive.close()
+    with pytest.raises(KeyboardInterrupt):
+        reindex(data_dir, progress=interrupt_at(5))
+    archive = open_again("replace")
+    archive.delete(query_of(archive, deleted))
+    store(archive, replaced.but(extra="other"))
+    store(archive, moved.but(study="1.2.9"))
+    store(archive, Sample("1.2.3.9", study="1.2.9"))
+    (data_dir / "instances" / lost.place).unlink()
+    assert len(faults(archive)) == 1
+    archive._index.flag("odd", kept.uids, "comes")
+    rows, flags = everything(archive), [flag.text for flag in archive.flags()]
+    assert rows[lost.sop].is_lost
+    archive.close()
+    assert reindex(data_dir).resumed == 1
+    again = open_again("replace")
+    assert everything(again) == rows
+    assert [flag.text for flag in again.flags()] == flags == ["comes"]
+    assert [finding.uids for finding in faults(again)] == [lost.uids]
+
+
+def query_of(archive: Archive, sample: Sample) -> Query:
+    """All of a sample's study."""
+    return query_from_keys(
+        Level.STUDY, Model.PATIENT_ROOT, [f"StudyInstanceUID={sample.study}"], retrieve=True
+    )
+
+
+def test_an_older_file_that_turns_up_between_two_runs_is_the_first(
+    open_again: Callable[..., Archive], data_dir: Path, sample: Sample
+) -> None:
+    later = sample.but(study="1.1")
+    archive = open_again()
+    root = data_dir / "instances"
+    store(archive, sample)
+    content = (root / sample.place).read_bytes()
+    archive.delete(EVERYTHING)
+    store(archive, later)
+    store(archive, Sample("1.2.3.9"))
+    archive.close()
+    with pytest.raises(KeyboardInterrupt):
+        reindex(data_dir, progress=interrupt_at(2))
+    (root / sample.place).parent.mkdir(parents=True, exist_ok=True)
+    (root / sample.place).write_bytes(content)
+    assert reindex(data_dir).set_aside == 1
+    again = open_again()
+    assert read(again, sample) == sample.dataset
+    assert [conflict.uids for conflict in again.conflicts()] == [later.uids]
+    assert not faults(again)
+
+
+def test_rows_that_another_configuration_made_are_not_gone_on_with(
+    filled: dict[str, object], data_dir: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        reindex(data_dir, progress=interrupt_at(3))
+    assert reindex(data_dir, {"SENDER": "ISO_IR 100"}) == Rebuilt(4, 0, 0)
+    with pytest.raises(KeyboardInterrupt):
+        reindex(data_dir, progress=interrupt_at(3))
+    (data_dir / "index.sqlite.new").write_bytes(b"no database" * 1000)
+    assert reindex(data_dir) == Rebuilt(4, 0, 0)
+
+
+def test_what_was_lost_stays_known_as_lost(
+    open_again: Callable[..., Archive], data_dir: Path
+) -> None:
+    """The tree says nothing of it: the old index does."""
+    archive = open_again()
+    whole, missing, altered, again = (
+        Sample(f"1.2.3.{number}", study=f"1.2.{number}", extra=f"{number}") for number in range(4)
+    )
+    for sample in (whole, missing, altered, again):
+        store(archive, sample)
+    root = data_dir / "instances"
+    content = (root / again.place).read_bytes()
+    (root / missing.place).unlink()
+    (root / again.place).unlink()
+    harm(root / altered.place, "altered")
+    assert len(faults(archive)) == 3
+    (root / again.place).parent.mkdir(parents=True, exist_ok=True)
+    (root / again.place).write_bytes(content)
+    answers = studies_of(archive)
+    archive.close()
+    assert reindex(data_dir) == Rebuilt(3, 0, 0, lost=2)
+    archive = open_again()
+    lost = {sop: row.is_lost for sop, row in everything(archive).items()}
+    assert lost == {whole.sop: False, missing.sop: True, altered.sop: True, again.sop: False}
+    assert studies_of(archive) == answers
+    assert store(archive, missing).kind is Kind.RESTORED
+
+
+def studies_of(archive: Archive) -> list[str]:
+    keys = ["StudyDescription", "PatientName", "StudyDate", "NumberOfStudyRelatedInstances"]
+    query = query_from_keys(Level.STUDY, Model.PATIENT_ROOT, keys)
+    return sorted(str(answer) for answer in answers_to(archive, query))
+
+
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_the_only_copies_of_small_files_are_taken_from_an_index_that_is_damaged(
+    data_dir: Path, is_readable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut took the files, and half of the index besides."""
+    monkeypatch.setattr(behind, "GATHERING", 600.0)
+    samples = [Sample(f"1.2.3.{number}") for number in range(5)]
+
+    def work() -> None:
+        archive = open_archive(data_dir)
+        for sample in samples:
+            store(archive, sample)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert os.WIFSIGNALED(in_a_child(work))
+    root = data_dir / "instances"
+    if not (copies := copies_in(data_dir)):
+        pytest.skip("files are synced before the answer here")
+    assert copies == len(samples)
+    os.truncate(root / samples[0].place, 0)
+    (root / samples[1].place).unlink()
+    if not is_readable:
+        with closing(sqlite3.connect(data_dir / "index.sqlite")) as connection:
+            connection.execute("DROP TABLE series")
+            connection.execute("DROP TABLE instance")
+            connection.commit()
+    assert reindex(data_dir).instances == len(samples)
+    with open_archive(data_dir) as archive:
+        for sample in samples:
+            assert read(archive, sample) == sample.dataset
+        assert not faults(archive)
+
+
+def copies_in(data_dir: Path) -> int:
+    with closing(OldIndex(data_dir / "index.sqlite")) as old:
+        return len(list(old.copies()))
+
+
+def test_a_deleted_file_that_cannot_be_removed_is_not_indexed_again(
+    open_again: Callable[..., Archive],
+    data_dir: Path,
+    sample: Sample,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    archive = open_again()
+    store(archive, sample)
+
+    def refuse(*_: object) -> None:
+        raise StorageError("no right") from PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileStorage, "delete", refuse)
+        with pytest.raises(StorageError):
+            archive.delete(EVERYTHING)
+        archive.close()
+        assert reindex(data_dir) == Rebuilt(0, 0, 1)
+        assert not everything(open_again())
+    assert not everything(open_again())
+    assert not list(files(data_dir / "instances"))
+
+
+def test_a_tree_that_is_gone_does_not_cost_the_index(
+    filled: dict[str, object], data_dir: Path
+) -> None:
+    """As where a disk is not mounted."""
+    (data_dir / "instances").rename(data_dir / "elsewhere")
+    with pytest.raises(ArchiveMismatch, match="mounted"):
+        reindex(data_dir)
+    shutil.rmtree(data_dir / "instances")
+    (data_dir / "elsewhere").rename(data_dir / "instances")
     with open_archive(data_dir) as archive:
         assert everything(archive) == filled
 

@@ -116,3 +116,44 @@ def test_salvaging_from_nothing_and_from_rubbish(index: Index, tmp_path: Path) -
     faults = index_room.salvage(rubbish, index)
     assert len(faults) == len(NOTES)
     assert all(str(rubbish) in fault for fault in faults)
+
+
+def test_salvaging_reads_around_pages_that_are_damaged(index: Index, tmp_path: Path) -> None:
+    """From both ends: one bad page costs what is on it."""
+    for number in range(600):
+        index.flag("odd", UIDS, f"{number} {'x' * 100}")
+    path = Path(index._database.database)
+    index.close()
+    size = 4096
+    damaged = next(
+        page
+        for page in range(2, path.stat().st_size // size)
+        if b"300 xxx" in path.read_bytes()[page * size : (page + 1) * size]
+        and path.read_bytes()[page * size] == 13  # a leaf of a table
+    )
+    with path.open("r+b") as file:
+        file.seek(damaged * size)
+        file.write(bytes(size))
+    new = index_room.open(tmp_path / "new.sqlite", fsync=False)
+    (fault,) = index_room.salvage(path, new)
+    assert "flag" in fault
+    numbers = [int(flag.text.split()[0]) for flag in new.flags()]
+    assert {0, 599} <= set(numbers)
+    assert 300 not in numbers
+    assert len(numbers) > 500
+    assert numbers == sorted(numbers)
+    new.close()
+
+
+def test_what_is_no_more_in_the_old_index_goes_when_it_is_salvaged_again(
+    index: Index, tmp_path: Path
+) -> None:
+    index.add_conflict("1.dcm", UIDS, "CT1", 5)
+    index.add_conflict("2.dcm", UIDS, "CT1", 6)
+    path = Path(index._database.database)
+    new = index_room.open(tmp_path / "new.sqlite", fsync=False)
+    index_room.salvage(path, new)
+    index.forget_conflict("1.dcm")
+    index_room.salvage(path, new)
+    assert [each.name for each in new.conflicts()] == ["2.dcm"]
+    new.close()
