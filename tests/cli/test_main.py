@@ -80,11 +80,9 @@ def test_the_version(pacsnode: Pacsnode) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("status",),
         ("conformance",),
         ("check", "PEER"),
         ("check", "--move"),
-        ("verify", "--repair"),
     ],
 )
 def test_what_later_versions_bring_is_one_line_and_exit_code_2(
