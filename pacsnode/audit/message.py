@@ -3,6 +3,7 @@
 import base64
 import ipaddress
 from collections.abc import Iterator
+from functools import cache
 from xml.sax.saxutils import quoteattr
 
 from pacsnode.audit.event import Code, Event, Object, Participant
@@ -99,6 +100,7 @@ def _access_point_type(host: str) -> str:
     return IP_ADDRESS
 
 
+@cache  # of a fixed set of codes
 def _code(name: str, code: Code) -> str:
     attributes = {
         "csd-code": code.value,
