@@ -12,7 +12,7 @@ from pacsnode.cli.run import Run
 from pacsnode.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
-    from pacsnode.config.model import Configuration, Modality
+    from pacsnode.config.model import ClientTLS, Configuration, Modality, ServerTLS
 
 
 @click.command("check")
@@ -24,6 +24,7 @@ def command(run: Run, peer: str | None, move: bool) -> None:
     if peer is not None or move:
         raise UsageError("check PEER comes in a later version; echo PEER is there already")
     configuration = run.configuration
+    _check_certificates(configuration)
     say(f"configuration: {run.path or 'built-in defaults'}")
     _say_listen(configuration)
     _say_storage(configuration)
@@ -39,13 +40,40 @@ def _say_listen(configuration: "Configuration") -> None:
 
     listen = configuration.listen
     say(f"AE title: {configuration.ae_title}")
-    port = "any free port" if listen.port == 0 else ""
-    say(f"address: {address_text(listen.host, listen.port or 0)} {port}".rstrip())
+    if listen.port is None:
+        say("address: none without TLS")
+    else:
+        say(f"address: {address_text(listen.host, listen.port)}{_freely(listen.port)}")
+    if listen.tls is None:
+        say("TLS: none")
+    else:
+        say(f"TLS: {address_text(listen.host, listen.tls.port)}{_freely(listen.tls.port)}")
+        _say_server(listen.tls)
     say(f"associations: {listen.max_associations} at most")
     say(f"processes that serve them: {listen.processes}")
     if short := limits.shortage(listen.max_associations, limits.most_open_files()):
         complain(short)
-    say("TLS: none")
+
+
+def _freely(port: int) -> str:
+    return " any free port" if port == 0 else ""
+
+
+def _say_server(tls: "ServerTLS") -> None:
+    _say_certificate("shows", tls.certificate)
+    if tls.client_ca is None:
+        say("  asks clients for no certificate")
+    else:
+        must = "must" if tls.require_client_certificate else "may"
+        say(f"  clients {must} show a certificate of an authority in {tls.client_ca}")
+
+
+def _say_certificate(does: str, file: Path) -> None:
+    from pacsnode.config.subject import subject_text
+    from pacsnode.tls import certificates_in
+
+    first = certificates_in(file.read_bytes())[0]
+    say(f"  {does} {subject_text(first.subject)}, good until {first.not_after:%Y-%m-%d} ({file})")
 
 
 def _say_storage(configuration: "Configuration") -> None:
@@ -75,10 +103,34 @@ def _say_modality(name: str, modality: "Modality", configuration: "Configuration
     say(f"  is called by {modality.calling_ae_title or configuration.ae_title}")
     if modality.character_set:
         say(f"  undeclared text is taken for {modality.character_set}")
+    if modality.tls is None:
+        say("  is sent to without TLS")
+    else:
+        _say_client(modality.tls, configuration.listen.tls)
     if modality.transfer_syntaxes:
         say(f"  is sent only {', '.join(modality.transfer_syntaxes)}")
     if modality.max_associations:
         say(f"  may open {modality.max_associations} associations at once")
+
+
+def _say_client(tls: "ClientTLS", own: "ServerTLS | None") -> None:
+    say(f"  is sent to over TLS; its certificate is of {tls.ca or 'an authority of the system'}")
+    if not tls.verify_host:
+        say("  whose certificate that is, nobody looks at: verify_host is false")
+    shown = tls.certificate or (own.certificate if own is not None else None)
+    if shown is None:
+        say("  is shown no certificate")
+    else:
+        _say_certificate("is shown", shown)
+
+
+def _check_certificates(configuration: "Configuration") -> None:
+    """Raises ConfigurationError, as the node would; complains of those that have ended."""
+    from pacsnode.node.security import build_security, certificate_remarks
+
+    build_security(configuration)
+    for remark in certificate_remarks(configuration):
+        complain(remark)
 
 
 def _services(services: frozenset[str]) -> str:
