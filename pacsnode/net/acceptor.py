@@ -25,6 +25,7 @@ from pacsnode.config.model import Timeouts
 from pacsnode.dicom.message import Caller, Channel, Context, Handler, Rejection, Sink
 from pacsnode.errors import AssociationLost, NetworkError, PeerTimeout
 from pacsnode.net import associate, handshake
+from pacsnode.net.allowance import Allowance
 from pacsnode.net.channel import AssociationChannel
 from pacsnode.net.command import Command
 from pacsnode.net.complaints import Complaints
@@ -51,6 +52,7 @@ class Reception(NamedTuple):
     handler: Handler
     timeouts: Timeouts
     complaints: Complaints
+    allowance: Allowance
     on_admitted: "Callable[[IncomingAssociation], None]"
     on_end: "Callable[[IncomingAssociation], None]"
 
@@ -81,6 +83,7 @@ class IncomingAssociation(DrivenAssociation):
             dimse=timeouts.dimse,
             open_sink=self._open_sink,
             knows_context=self._contexts.__contains__,
+            allowance=reception.allowance,
         )
         self.acse = Acceptance(self, self._contexts)
         self.acse_timeout = timeouts.acse  # lives in the upper layer, which is new

@@ -15,6 +15,7 @@ from pacsnode.config.model import Listen, Timeouts
 from pacsnode.dicom.message import Handler
 from pacsnode.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from pacsnode.net.acceptor import IncomingAssociation, Reception
+from pacsnode.net.allowance import Allowance
 from pacsnode.net.complaints import Complaints, Tell
 from pacsnode.net.doorway import Address, Addresses, Arrival, Doorway
 from pacsnode.net.serving import Surviving
@@ -53,10 +54,17 @@ class Listener:
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         self._complaints = Complaints(tell=on_refused)
+        self.allowance = Allowance()
         # A crowd that may have associations all at once may ask for them all at once.
         self._waiting = WaitingRoom[IncomingAssociation](max(WAITING, settings.max_associations))
         self._reception = Reception(
-            ae, handler, timeouts, self._complaints, self._admitted, self._ended
+            ae,
+            handler,
+            timeouts,
+            self._complaints,
+            self.allowance,
+            self._admitted,
+            self._ended,
         )
         self._lock = threading.Lock()
         self._associations: set[IncomingAssociation] = set()

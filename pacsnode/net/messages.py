@@ -15,6 +15,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pacsnode.dicom.message import DatasetSource, Sink, Tick, no_tick
 from pacsnode.errors import NetworkError, PeerTimeout
 from pacsnode.net import command as commands
+from pacsnode.net.allowance import Allowance
 from pacsnode.net.command import Command, MalformedCommand
 from pacsnode.net.sending import COMMAND, LAST, Outbox, fragments, largest_fragment
 from pacsnode.net.transport import Connection
@@ -27,6 +28,7 @@ _PDV = struct.Struct(">LBB")
 
 LONGEST_IDENTIFIER = 16 << 20  # bytes: a list of some 250,000 UIDs
 LONGEST_INFORMATION = 32 << 20  # bytes of DIMSE-N: some 250,000 references to instances
+SHORT = 64 << 10  # bytes of a dataset that nobody counts
 TOGETHER = 64 << 10  # bytes of messages that leave together
 QUEUED = 8  # messages that a peer may send ahead before the rest waits in its own buffers
 
@@ -51,7 +53,8 @@ def _longest(field: int) -> int:
 
 class Messages(DIMSEServiceProvider):
     """The messages of one association. `dimse` is the time in seconds that a peer may take to
-    answer and to go on with a message that it has begun."""
+    answer and to go on with a message that it has begun; `allowance` is what associations may make
+    the node hold together."""
 
     def __init__(
         self,
@@ -60,8 +63,11 @@ class Messages(DIMSEServiceProvider):
         dimse: float,
         open_sink: OpenSink,
         knows_context: Callable[[int], bool],
+        allowance: Allowance | None = None,
     ) -> None:
         super().__init__(association)
+        self._allowance = allowance or Allowance()
+        self._held = 0
         self._association = association
         self._timeout = dimse
         self._open_sink = open_sink
@@ -138,6 +144,8 @@ class Messages(DIMSEServiceProvider):
         """A request of the peer's has had its last answer."""
         self._asked.discard(message_id)
         self.cancelled.discard(message_id)
+        if self._held and not self.complete and self._under_way is None:
+            self._let_go()
 
     def _take_data(self, context_id: int, fragment: memoryview, is_last: bool) -> None:
         message = self._under_way
@@ -152,9 +160,21 @@ class Messages(DIMSEServiceProvider):
             if len(message.data) + len(fragment) > longest:
                 raise MalformedCommand(f"a dataset of over {longest} bytes")
             message.data += fragment
+            if len(message.data) > SHORT:
+                self._hold(len(fragment))
         if is_last:
             self._under_way = None
             self.complete.append(message)
+
+    def _hold(self, count: int) -> None:
+        if not self._allowance.take(count):
+            most = self._allowance.most
+            raise MalformedCommand(f"one more of too many long requests: {most} bytes are held")
+        self._held += count
+
+    def _let_go(self) -> None:
+        self._allowance.give_back(self._held)
+        self._held = 0
 
     @property
     def is_partial(self) -> bool:
@@ -259,6 +279,7 @@ class Messages(DIMSEServiceProvider):
             pending.append(self._under_way)
         self._under_way = None
         self.complete.clear()
+        self._let_go()
         for message in pending:
             if message.sink is not None:
                 message.sink.discard()
