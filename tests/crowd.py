@@ -70,7 +70,11 @@ def echo_times(node: RunningNode, count: int) -> list[float]:
 
 def is_back(held: Held, before: Held) -> bool:
     """Whether nothing is left of what was held since then."""
-    return held.threads <= before.threads and held.descriptors <= before.descriptors + KEPT
+    return (
+        held.threads <= before.threads
+        and held.sockets <= before.sockets
+        and held.descriptors <= before.descriptors + KEPT
+    )
 
 
 def wait_until_gone(node: RunningNode, before: Held, seconds: float) -> Held:
@@ -84,17 +88,22 @@ def wait_until_gone(node: RunningNode, before: Held, seconds: float) -> Held:
         time.sleep(0.05)
 
 
-def allow_descriptors() -> None:
-    """As many as this process may have."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+@contextmanager
+def many_descriptors() -> Iterator[None]:
+    """As many as this process may have, while the `with` lasts."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def main() -> int:
     arguments = _parser().parse_args()
-    allow_descriptors()
     count: int = arguments.associations
     with (
+        many_descriptors(),
         tempfile.TemporaryDirectory() as folder,
         running_node(Path(folder), configuration(count + count // 10)) as node,
     ):

@@ -1,19 +1,14 @@
 """Many associations at once, as `python -m tests.crowd` with a thousand, but no times."""
 
-import resource
-from collections.abc import Iterator
-
-import pytest
-
 from tests.conftest import PATIENCE, StartNode
 from tests.crowd import (
     KEPT,
-    allow_descriptors,
     at_rest,
     configuration,
     crowd,
     echo_times,
     is_back,
+    many_descriptors,
     wait_until_gone,
 )
 
@@ -21,21 +16,12 @@ MANY = 300
 LIMIT = 200_000_000  # bytes that MANY associations may take: far less than a thousand's share
 
 
-@pytest.fixture
-def descriptors() -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allow_descriptors()
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-@pytest.mark.usefixtures("descriptors")
 def test_hundreds_of_associations_are_held_beside_others_and_leave_nothing(
     start_node: StartNode,
 ) -> None:
     node = start_node(configuration(MANY + 10))
     before = at_rest(node)
-    with crowd(node, MANY) as associations:
+    with many_descriptors(), crowd(node, MANY) as associations:
         assert len(echo_times(node, 10)) == 10
         for association in associations:
             association.echo()

@@ -22,6 +22,7 @@ def samples(pss: list[float], threads: int = 0, descriptors: int = 0) -> list[Sa
                 pss=int(each * 1e6),
                 threads=7 + threads * number,
                 descriptors=70 + descriptors * number,
+                sockets=20,
             ),
             counts=Counter(),
             instances=0,

@@ -214,30 +214,44 @@ def _kilobytes(pid: int, file: str, name: str) -> int:
 
 
 class Held(NamedTuple):
-    """What a tree of processes holds. `pss` is in bytes."""
+    """What a tree of processes holds. `pss` is in bytes; `sockets` are of its descriptors."""
 
     processes: int
     pss: int
     threads: int
     descriptors: int
+    sockets: int
 
 
 def held_by_tree(pid: int) -> Held:
     """Of `pid` and all below it, at this moment."""
     pids = tree(pid)
+    opened = [link for each in pids for link in _opened(each)]
     return Held(
-        len(pids),
-        sum(_kilobytes(each, "smaps_rollup", "Pss:") for each in pids) * 1024,
-        sum(_entries(each, "task") for each in pids),
-        sum(_entries(each, "fd") for each in pids),
+        processes=len(pids),
+        pss=sum(_kilobytes(each, "smaps_rollup", "Pss:") for each in pids) * 1024,
+        threads=sum(_threads(each) for each in pids),
+        descriptors=len(opened),
+        sockets=sum(link.startswith("socket:") for link in opened),
     )
 
 
-def _entries(pid: int, folder: str) -> int:
+def _threads(pid: int) -> int:
     try:
-        return len(os.listdir(f"/proc/{pid}/{folder}"))
+        return len(os.listdir(f"/proc/{pid}/task"))
     except (FileNotFoundError, ProcessLookupError):
         return 0
+
+
+def _opened(pid: int) -> Iterator[str]:
+    """What each descriptor stands for."""
+    try:
+        descriptors = os.listdir(f"/proc/{pid}/fd")
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    for descriptor in descriptors:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # closed meanwhile
+            yield os.readlink(f"/proc/{pid}/fd/{descriptor}")
 
 
 @dataclass
