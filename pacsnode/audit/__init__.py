@@ -7,7 +7,7 @@ brings it where it is kept without holding up whoever has something to tell.
 
 from pacsnode.audit.event import Event, Party, Study
 from pacsnode.audit.tally import Tally
-from pacsnode.audit.trail import Silent, Trail, Writing, media_of, open_trail, user
+from pacsnode.audit.trail import Silent, Trail, Writing, check_trail, media_of, open_trail, user
 
 __all__ = [
     "Event",
@@ -17,6 +17,7 @@ __all__ = [
     "Tally",
     "Trail",
     "Writing",
+    "check_trail",
     "media_of",
     "open_trail",
     "user",

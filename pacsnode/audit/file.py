@@ -21,10 +21,7 @@ class AuditFile:
         try:
             self._descriptor = self._open()
         except OSError as error:
-            raise ConfigurationError(
-                f"audit.file: {path}: {error.strerror}; allowed is a file in a folder that this "
-                "user may write to"
-            ) from error
+            raise _unusable(path, error.strerror) from error
 
     def __str__(self) -> str:
         return str(self._path)
@@ -70,3 +67,20 @@ class AuditFile:
             with suppress(OSError):  # no line is better than half of one
                 os.ftruncate(self._descriptor, before)
             raise
+
+
+def check_file(path: Path) -> None:
+    """Raises ConfigurationError where AuditFile would, as far as can be told without making it."""
+    place = path if path.exists() else path.parent
+    if path.is_dir():
+        raise _unusable(path, os.strerror(errno.EISDIR))
+    if not place.exists():
+        raise _unusable(path, os.strerror(errno.ENOENT))
+    if not os.access(place, os.W_OK):
+        raise _unusable(path, os.strerror(errno.EACCES))
+
+
+def _unusable(path: Path, why: str | None) -> ConfigurationError:
+    return ConfigurationError(
+        f"audit.file: {path}: {why}; allowed is a file in a folder that this user may write to"
+    )

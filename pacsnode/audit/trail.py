@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from pacsnode.audit import events
 from pacsnode.audit.event import Event, Party
-from pacsnode.audit.file import AuditFile
+from pacsnode.audit.file import AuditFile, check_file
 from pacsnode.audit.line import to_line
 from pacsnode.audit.sender import Lost, Sender, Sink
 from pacsnode.audit.syslog import TLS_SETTINGS, TlsSyslog, UdpSyslog, to_syslog
@@ -137,6 +137,14 @@ def open_trail(settings: Audit, ae_title: str, own: ServerTLS | None = None) -> 
     if not sinks:
         return Silent()
     return Writing(Party(ae_title, host), sinks, settings.queue)
+
+
+def check_trail(settings: Audit, own: ServerTLS | None = None) -> None:
+    """Raises ConfigurationError where open_trail would, and makes nothing."""
+    if settings.syslog is not None:
+        _syslog(settings.syslog, own)
+    if settings.file is not None:
+        check_file(settings.file)
 
 
 def user() -> str:

@@ -13,6 +13,7 @@ from pacsnode.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from pacsnode.config.model import ClientTLS, Configuration, Modality, ServerTLS
+    from pacsnode.config.subject import Subject
 
 
 @click.command("check")
@@ -31,6 +32,7 @@ def command(run: Run, peer: str | None, move: bool) -> None:
     _say_access(configuration)
     for name, modality in configuration.modalities.items():
         _say_modality(name, modality, configuration)
+    _say_audit(configuration)
     _check_folder(configuration.data_dir, configuration.storage.min_free)
 
 
@@ -87,8 +89,14 @@ def _say_storage(configuration: "Configuration") -> None:
 
 
 def _say_access(configuration: "Configuration") -> None:
+    from pacsnode.node.build import build_settings
+
     access = configuration.access
+    if access.networks is not None:
+        say(f"connections: from {', '.join(map(str, access.networks))} alone")
     say(f"unknown callers: {_services(access.unknown_callers)}")
+    most = build_settings(configuration).max_unknown_associations
+    say(f"  all of them together: {most} associations at most")
     if access.check_called_ae_title:
         say(f"  must call the node {configuration.ae_title}")
     if access.check_host:
@@ -100,6 +108,10 @@ def _say_modality(name: str, modality: "Modality", configuration: "Configuration
 
     say(f"modality {name}: {modality.ae_title} at {address_text(modality.host, modality.port)}")
     say(f"  may: {_services(modality.allow)}")
+    if modality.move_destinations is not None:
+        say(f"  may move to: {', '.join(modality.move_destinations) or 'nobody'}")
+    if modality.certificate_subject is not None:
+        _say_subject(name, modality.certificate_subject, configuration.listen.tls)
     say(f"  is called by {modality.calling_ae_title or configuration.ae_title}")
     if modality.character_set:
         say(f"  undeclared text is taken for {modality.character_set}")
@@ -111,6 +123,33 @@ def _say_modality(name: str, modality: "Modality", configuration: "Configuration
         say(f"  is sent only {', '.join(modality.transfer_syntaxes)}")
     if modality.max_associations:
         say(f"  may open {modality.max_associations} associations at once")
+
+
+def _say_subject(name: str, subject: "Subject", tls: "ServerTLS | None") -> None:
+    from pacsnode.config.subject import subject_text
+
+    say(f"  must call with a certificate of {subject_text(subject)}, else it is unknown")
+    missing = "listen.tls" if tls is None else "listen.tls.client_ca"
+    if tls is None or tls.client_ca is None:
+        complain(
+            f"modalities.{name}.certificate_subject: nobody shows a certificate, as {missing} is "
+            f"null: {name} is always unknown"
+        )
+
+
+def _say_audit(configuration: "Configuration") -> None:
+    from pacsnode.audit import check_trail
+
+    audit = configuration.audit
+    check_trail(audit, configuration.listen.tls)
+    if audit.file is None and audit.syslog is None:
+        say("audit trail: none")
+    if audit.file is not None:
+        say(f"audit trail: {audit.file}")
+    if audit.syslog is not None:
+        server = audit.syslog
+        port = f"port {server.port}" if server.port else "the usual port"
+        say(f"audit trail: syslog server {server.host}, {port}, {server.transport.upper()}")
 
 
 def _say_client(tls: "ClientTLS", own: "ServerTLS | None") -> None:

@@ -11,7 +11,7 @@ from pacsnode import net
 from pacsnode.dicom.message import Channel, Peer
 from pacsnode.errors import AssociationRejected, NetworkError
 from tests.authority import Authority
-from tests.conftest import Dcmtk, RunningNode, StartNode, new_dataset
+from tests.conftest import Dcmtk, RunningNode, StartNode, new_dataset, run_pacsnode
 from tests.interface.associations import TIMEOUTS, association, instance_of, proposals, store
 
 WORKERS = "storage: {fsync: false, min_free: 1}\nlisten: {port: 0, workers: 2}\n"
@@ -143,11 +143,46 @@ def test_a_caller_moves_only_to_its_own_destinations(
 
 
 def test_a_fault_in_a_subject_is_told_at_start(tmp_path: Path) -> None:
-    from tests.conftest import run_pacsnode
-
     (tmp_path / "config.yaml").write_text(
         "modalities: {CT1: {host: x, certificate_subject: ct1}}\n", "utf-8"
     )
     completed = run_pacsnode("serve", folder=tmp_path)
     assert completed.returncode == 2
     assert "modalities.CT1.certificate_subject: 'ct1' is no TYPE=VALUE" in completed.stderr
+
+
+def test_check_says_what_rights_and_audit_mean(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "access: {networks: [10.0.0.0/8, 'fd00::/8']}\n"
+        "audit: {file: audit.json, syslog: {host: 10.0.0.9}}\n"
+        "modalities:\n"
+        "  CT1: {host: 10.0.0.5, certificate_subject: 'cn = ct1', move_destinations: []}\n"
+        "  WS: {host: 10.0.0.6, move_destinations: [WS]}\n",
+        "utf-8",
+    )
+    done = run_pacsnode("check", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "connections: from 10.0.0.0/8, fd00::/8 alone",
+        "  all of them together: 90 associations at most",
+        "  must call with a certificate of CN=ct1, else it is unknown",
+        "  may move to: nobody",
+        "  may move to: WS",
+        f"audit trail: {tmp_path / 'audit.json'}",
+        "audit trail: syslog server 10.0.0.9, the usual port, UDP",
+    ):
+        assert line in done.stdout.splitlines()
+    assert "modalities.CT1.certificate_subject: nobody shows a certificate" in done.stderr
+    assert "CT1 is always unknown" in done.stderr
+    assert not (tmp_path / "audit.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "why"), [("missing/audit.json", "No such file"), (".", "Is a directory")]
+)
+def test_check_finds_an_audit_file_that_cannot_be(tmp_path: Path, place: str, why: str) -> None:
+    (tmp_path / "config.yaml").write_text(f"audit: {{file: {place}}}\n", "utf-8")
+    done = run_pacsnode("check", folder=tmp_path)
+    assert done.returncode == 2
+    assert "audit.file: " in done.stderr
+    assert why in done.stderr
