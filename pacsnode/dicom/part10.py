@@ -161,11 +161,9 @@ def read_meta(file: BinaryIO) -> FileMeta:
     """The file meta group of a file that the node wrote. Raises UnreadableDataset for any other,
     and for one whose dataset was never completed."""
     found, offset = _meta_group(file)
-    seal = found.get(_PRIVATE_INFORMATION, b"")
-    creator = decode_uid(found.get(_PRIVATE_INFORMATION_CREATOR, b""))
-    if creator != PRIVATE_INFORMATION_CREATOR_UID or len(seal) != _SEAL.size:
+    if not _is_sealed(found):
         raise UnreadableDataset("the file meta group is not the node's")
-    version, digest, length, received_at = _SEAL.unpack(seal)
+    version, digest, length, received_at = _SEAL.unpack(found[_PRIVATE_INFORMATION])
     if version != _SEAL_VERSION:
         raise UnreadableDataset("the file was never completed")
     return _file_meta(found, offset)._replace(digest=digest, length=length, received_at=received_at)
@@ -215,7 +213,8 @@ def _file_meta(found: dict[int, bytes], offset: int) -> FileMeta:
 
 def _meta_group(file: BinaryIO) -> tuple[dict[int, bytes], int]:
     """The group's values by tag, and where the dataset begins. Preamble and prefix may be missing;
-    a group length that does not say where the group ends is not believed."""
+    a group length that does not say where the group ends is not believed. The node's own ends with
+    its seal, also where the dataset goes on with elements of the group."""
     file.seek(0)
     head = file.read(len(_PREAMBLE))
     start = len(_PREAMBLE) if head.endswith(b"DICM") and len(head) == len(_PREAMBLE) else 0
@@ -233,9 +232,17 @@ def _meta_group(file: BinaryIO) -> tuple[dict[int, bytes], int]:
     for element in walker.walk(None, _AFTER_META):
         found[element.tag] = element.raw
         end = end or _end_by_length(element, walker.position)
-        if walker.position == end and window.at(end, 2) != _GROUP:
+        if _is_sealed(found) or (walker.position == end and window.at(end, 2) != _GROUP):
             break
     return found, start + walker.position
+
+
+def _is_sealed(found: dict[int, bytes]) -> bool:
+    seal = found.get(_PRIVATE_INFORMATION)
+    if seal is None or len(seal) != _SEAL.size:
+        return False
+    creator = decode_uid(found.get(_PRIVATE_INFORMATION_CREATOR, b""))
+    return creator == PRIVATE_INFORMATION_CREATOR_UID
 
 
 def _end_by_length(element: Element, position: int) -> int:

@@ -33,6 +33,18 @@ def test_a_sealed_file_says_what_was_received() -> None:
     )
 
 
+def test_a_dataset_may_begin_with_elements_of_the_file_meta_group() -> None:
+    """Some devices send them. They belong to the dataset, whatever they say."""
+    data = sealed(CT, "1.2.3", EXPLICIT, "MODALITY", "NODE")
+    syntax = element(0x00020010, "UI", b"9.9.9.9.9 ")
+    spoof = element(0x00020102, "OB", bytes(54)) + element(0x00020003, "UI", b"6.6.6 ")
+    for more in (syntax, spoof, data[132:]):
+        for read in (part10.read_meta, part10.read_file_meta):
+            meta = read(BytesIO(data + more + dataset()))
+            assert meta.dataset_offset == len(data)
+            assert (meta.transfer_syntax_uid, meta.sop_instance_uid) == (EXPLICIT, "1.2.3")
+
+
 def test_pydicom_reads_the_same() -> None:
     data = sealed(CT, "1.2.3", EXPLICIT, "MODALITY", "NODE") + dataset()
     read = pydicom.dcmread(BytesIO(data))

@@ -150,6 +150,16 @@ def test_odd_datasets_are_kept_byte_for_byte(
     assert get_back(open_node, dial, file) == file.dataset
 
 
+def test_a_dataset_that_begins_as_a_file_does_is_kept_byte_for_byte(
+    open_node: RunningNode, dial: Dial
+) -> None:
+    ds = new_dataset()
+    meta = element(0x00020010, b"UI", b"1.2.3.4") + element(0x00020016, b"AE", b"SOMEBODY")
+    file = File(CT, ds.SOPInstanceUID, EXPLICIT, meta + encoded(ds))
+    assert store(open_node, dial, file) == 0
+    assert get_back(open_node, dial, file) == file.dataset
+
+
 @pytest.mark.parametrize("transfer_syntax", [IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED])
 def test_each_uncompressed_transfer_syntax_keeps_its_bytes(
     open_node: RunningNode, dial: Dial, transfer_syntax: str
