@@ -55,7 +55,9 @@ def element_of(tag: int, vr: str, values: Sequence[Any]) -> DataElement:
     if vr == "SQ":
         return DataElement(tag, vr, ItemSequence(values))
     if vr in BINARY_VRS:
-        return DataElement(tag, vr, values[0] if values else b"", already_converted=True)
+        element = DataElement(tag, vr, values[0] if values else b"", already_converted=True)
+        element.VR = vr  # pydicom would take the dictionary's for UN, and leave the bytes
+        return element
     if vr in NUMBER_FORMATS:
         values = numbers_of(values)
     value = list(values) if len(values) > 1 else values[0] if values else None

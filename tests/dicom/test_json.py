@@ -67,6 +67,11 @@ def test_json_is_unicode_and_names_no_character_set() -> None:
     )
 
 
+def test_bytes_of_unknown_meaning_stay_bytes() -> None:
+    text = '{"00100010":{"vr":"UN","InlineBinary":"YWJj"}}'
+    assert dumps(dataset_to_json(dataset_from_json(text))) == text
+
+
 @pytest.mark.parametrize(
     "text",
     [
