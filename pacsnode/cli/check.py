@@ -74,8 +74,9 @@ def _say_certificate(does: str, file: Path) -> None:
     from pacsnode.config.subject import subject_text
     from pacsnode.tls import certificates_in
 
-    first = certificates_in(file.read_bytes())[0]
-    say(f"  {does} {subject_text(first.subject)}, good until {first.not_after:%Y-%m-%d} ({file})")
+    for first in certificates_in(file.read_bytes())[:1]:
+        until = f"{first.not_after:%Y-%m-%d}"
+        say(f"  {does} {subject_text(first.subject)}, good until {until} ({file})")
 
 
 def _say_storage(configuration: "Configuration") -> None:

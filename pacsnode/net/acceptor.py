@@ -186,7 +186,9 @@ class IncomingAssociation(DrivenAssociation):
     def _report_no_request(self, failure: NetworkError | None) -> None:
         """A port probe is worth no line of its own at INFO; a peer that stalls, or speaks no
         DICOM, is."""
-        if failure is None:
+        if self.dul.stop_requested:
+            logger.debug("connection from %s: not waited for any longer", self.host)
+        elif failure is None:
             self._complain(f"it has said nothing for {self._times.acse:g} s")
         elif failure.step == "tls" and not isinstance(failure, handshake.LeftAtOnce):
             self._complain(f"TLS: {failure}" if self._secured else f"{failure}: listen.tls.port")

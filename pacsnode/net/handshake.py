@@ -57,11 +57,14 @@ def refused(peer: Peer, error: BaseException | None) -> PeerUnreachable:
 
 def subject_of(client: ssl.SSLSocket) -> tls.Subject | None:
     """That of the certificate that the client has shown, and that was found good; None where it
-    has shown none, or none was asked for."""
+    has shown none, or none was asked for. Where it cannot be read it is nobody's."""
     der = client.getpeercert(binary_form=True)
     if der is None or client.context.verify_mode == ssl.CERT_NONE:
         return None
-    return tls.read_certificate(der).subject
+    try:
+        return tls.read_certificate(der).subject
+    except ValueError:
+        return ()
 
 
 def where(peer: Peer) -> str:
@@ -74,7 +77,10 @@ def _listen_to(client: ssl.SSLSocket, deadline: float) -> None:
     on its version."""
     if not _wait(client, select.POLLIN, deadline, no_tick):
         raise PeerTimeout("it has said nothing, where a TLS handshake is to begin", "tls")
-    first = socket.socket.recv(client, 1, socket.MSG_PEEK)
+    try:
+        first = socket.socket.recv(client, 1, socket.MSG_PEEK)
+    except ConnectionError:  # some probes end like that
+        first = b""
     if not first:
         raise LeftAtOnce("it left without a word", "tls")
     if first[0] == ASSOCIATE_RQ:

@@ -205,9 +205,10 @@ class Listener:
         if displaced is not None:
             host, victim = displaced
             victim.sever()
-            self._complaints.say(
-                host, "closed before its association: too many wait, most of them from there"
-            )
+            with Surviving("connection"):
+                self._complaints.say(
+                    host, "closed before its association: too many wait, most of them from there"
+                )
 
     def _admitted(self, association: IncomingAssociation) -> None:
         self._waiting.leave(association.host, association)

@@ -5,6 +5,7 @@ The standard library tells these of a peer's certificate alone, and not of the n
 import re
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -54,9 +55,12 @@ class Certificate(NamedTuple):
 
 
 def certificates_in(pem: bytes) -> list[Certificate]:
-    """Those of a PEM file. Raises ValueError where one cannot be read."""
-    blocks = _BLOCK.findall(pem)
-    return [read_certificate(ssl.PEM_cert_to_DER_cert(block.decode("latin-1"))) for block in blocks]
+    """Those of a PEM file that can be read: what OpenSSL takes may be odder than that."""
+    found = []
+    for block in _BLOCK.findall(pem):
+        with suppress(ValueError):
+            found.append(read_certificate(ssl.PEM_cert_to_DER_cert(block.decode("latin-1"))))
+    return found
 
 
 def read_certificate(der: bytes) -> Certificate:
@@ -111,8 +115,8 @@ def _attribute(content: bytes) -> tuple[str, str]:
     (tag, identifier), (value_tag, value) = _elements(content)
     if tag != _OBJECT_IDENTIFIER:
         raise ValueError("an attribute without its type")
-    number = _dotted(identifier)
-    return _SHORT_NAMES.get(number, number), value.decode(_ENCODINGS.get(value_tag, "latin-1"))
+    number, encoding = _dotted(identifier), _ENCODINGS.get(value_tag, "latin-1")
+    return _SHORT_NAMES.get(number, number), value.decode(encoding, "replace")
 
 
 def _dotted(identifier: bytes) -> str:

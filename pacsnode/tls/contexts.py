@@ -136,7 +136,7 @@ def _trust(context: ssl.SSLContext, authorities: Path, key_path: str) -> None:
 
 def _identify(context: ssl.SSLContext, identity: _Identity) -> None:
     certificate, key, password, where = identity
-    own = _read(certificate, f"{where}.certificate", CERTIFICATE, "certificate")
+    _read(certificate, f"{where}.certificate", CERTIFICATE, "certificate")
     _read(key, f"{where}.key", KEY, "private key")
     asked = False
 
@@ -145,11 +145,12 @@ def _identify(context: ssl.SSLContext, identity: _Identity) -> None:
         asked = True
         return password or ""
 
+    # Alone first: what is wrong is then in the key.
+    _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate, f"{where}.certificate")
     try:
-        certificates_in(own)
         context.load_cert_chain(certificate, key, answer)
-    except ValueError as error:  # of ours, or a password of over 1,024 bytes
-        raise ConfigurationError(f"{where}.certificate: {certificate}: {error}") from error
+    except ValueError as error:  # a password of over 1,024 bytes
+        raise ConfigurationError(f"{where}.key_password: {error}") from error
     except OSError as error:
         fault = _misfit(error, identity, is_encrypted=asked)
         raise ConfigurationError(fault) from error

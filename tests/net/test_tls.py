@@ -4,6 +4,7 @@ import logging
 import select
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -307,8 +308,9 @@ def test_a_port_probe_is_worth_no_line(
     for _ in range(3):
         address = secure_address(listener) if secure else listener.address
         socket.create_connection(address, LATER).close()
-    with socket.create_connection(listener.address, LATER) as last:
-        last.sendall(b"")
+        rude = socket.create_connection(address, LATER)
+        rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        rude.close()  # with a reset
     wait_until_nobody_is_served(listener)
     assert caplog.records == []
 
@@ -364,7 +366,9 @@ def test_a_handshake_a_byte_at_a_time_is_given_up(
     assert "stalled in the TLS handshake" in caplog.text
 
 
-def test_a_handshake_does_not_outlive_a_stop(serve: Serve) -> None:
+def test_a_handshake_does_not_outlive_a_stop(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
     listener = serve()
     peer = RawPeer(secure_address(listener))
     peer.send(client_hello()[:50])
@@ -373,6 +377,7 @@ def test_a_handshake_does_not_outlive_a_stop(serve: Serve) -> None:
     listener.stop(LATER)
     assert listener.associations == 0
     peer.close()
+    assert warnings(caplog) == []
 
 
 def test_an_idle_association_over_tls_is_aborted_when_the_node_stops(

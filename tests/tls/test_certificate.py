@@ -84,6 +84,7 @@ def test_a_file_holds_several() -> None:
     for name in ("one", "two"):
         made = certificate([[attribute(NameOID.COMMON_NAME, name)]])
         pem += made.public_bytes(serialization.Encoding.PEM)
+    pem += b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
     assert [found.subject for found in certificates_in(pem)] == [(("CN", "one"),), (("CN", "two"),)]
 
 
