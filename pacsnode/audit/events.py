@@ -9,6 +9,7 @@ instances come in               DICOM Instances Transferred; Import where they c
 a query                         Query
 instances go out                Begin Transferring DICOM Instances, DICOM Instances Transferred
 instances are deleted           DICOM Study Deleted; DICOM Instances Accessed where some are left
+conflicts are settled           DICOM Instances Accessed
 audit messages were lost        Security Alert, Audit Recording Started
 """
 
@@ -191,6 +192,13 @@ def deleted(
     code = STUDY_DELETED if is_whole else INSTANCES_ACCESSED
     participants = (Participant(user, is_requestor=True), _own(node))
     return _event(code, DELETE, participants, _study_and_patient(study, sop_classes))
+
+
+def settled(node: Party, user: str, study: Study, action: str) -> Event:
+    """Of two instances with one UID: the newcomer took the first's place (UPDATE), or was removed
+    (DELETE)."""
+    participants = (Participant(user, is_requestor=True), _own(node))
+    return _event(INSTANCES_ACCESSED, action, participants, _study_and_patient(study, ()))
 
 
 def _event(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pacsnode.audit import Study, Tally, Trail
     from pacsnode.config.model import Configuration
     from pacsnode.dicom.instance import StoredInstance
+    from pacsnode.index import Conflict
 
 
 @contextmanager
@@ -96,3 +97,15 @@ class Import:
         from pacsnode.audit import events, user
 
         self._trail.record(events.imported(self._trail.node, user(), media, study, classes))
+
+
+def tell_settled(
+    trail: "Trail", archive: "Archive", conflict: "Conflict", action: str | None
+) -> None:
+    """A conflict was settled by this `action` of the audit's; None is worth no word."""
+    from pacsnode.audit import events, user
+    from pacsnode.scp.witness import describe
+
+    if trail.is_on and action is not None:
+        study = describe(archive, conflict.uids.study_instance_uid)
+        trail.record(events.settled(trail.node, user(), study, action))

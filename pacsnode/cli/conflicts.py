@@ -55,7 +55,9 @@ def adopt(run: Run, which: tuple[str, ...], every: bool) -> int:
     The first's file stays, in conflicts/settled; sent again, it is no conflict. Of several
     conflicts of one instance, name the one.
     """
-    return _settle(run, which, every, _adopt, "newcomer adopted", one_each=True)
+    from pacsnode.audit.events import UPDATE
+
+    return _settle(run, which, every, _adopt, "newcomer adopted", tells=UPDATE, one_each=True)
 
 
 @command.command("drop")
@@ -64,12 +66,15 @@ def adopt(run: Run, which: tuple[str, ...], every: bool) -> int:
 @click.pass_obj
 def drop(run: Run, which: tuple[str, ...], every: bool, yes: bool) -> int:
     """Remove the newcomer's file, for good."""
+    from pacsnode.audit.events import DELETE
+
     return _settle(
         run,
         which,
         every,
         lambda archive, one: archive.drop(one),
         "newcomer dropped",
+        tells=DELETE,
         question=None if yes else "Remove {} files for good?",
     )
 
@@ -85,17 +90,21 @@ def _settle(
     action: "Callable[[Archive, Conflict], None]",
     done: str,
     *,
+    tells: str | None = None,
     question: str | None = None,
     one_each: bool = False,
 ) -> int:
-    """Carry out `action` for each that is meant; the exit code."""
+    """Carry out `action` for each that is meant; the exit code. `tells` is what it is in the audit
+    trail."""
     from pacsnode.archive import chosen
+    from pacsnode.cli.audited import opened, tell_settled
     from pacsnode.node.build import build_archive
 
     if bool(which) == every:
         raise click.UsageError("which ones? Names, SOP Instance UIDs, or --all")
     failed = 0
-    with build_archive(run.existing()) as archive:
+    configuration = run.existing()
+    with opened(configuration) as trail, build_archive(configuration) as archive:
         found = list(archive.conflicts()) if every else chosen(archive.conflicts(), which)
         if one_each:
             _require_one_each(found)
@@ -110,6 +119,7 @@ def _settle(
                 complain(f"{conflict.name}: {error}")
             else:
                 say(f"{conflict.name}: {done}")
+                tell_settled(trail, archive, conflict, tells)
     if not found:
         say("there are no conflicts")
     return 1 if failed else 0

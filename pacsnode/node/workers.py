@@ -177,9 +177,9 @@ class Supervisor:
             self._turn(accepting=False)
         if self._status_socket is not None:
             self._status_socket.close()
-        self._folder.release()
         if self._has_started:
             tell_stop(self.configuration)
+        self._folder.release()
 
     def _ready(self) -> list[_Worker]:
         return [worker for worker in self._workers.values() if worker.is_ready]

@@ -142,9 +142,8 @@ class Dispatcher:
     def _move(self, request: MoveRequest, rights: Rights) -> Iterator[Answer]:
         found = self._access.destination(request.caller, request.move_destination)
         if isinstance(found, Refusal):
-            if found.answer.status == status.NOT_AUTHORISED:
-                what = f"move to {request.move_destination}"
-                self._witness.refused(request.caller, rights, what, found.reason)
+            what = f"move to {request.move_destination}"
+            self._witness.refused(request.caller, rights, what, found.reason)
             return iter((found.answer,))
         settings = rights.settings or self._access.settings
         peer = peer_of(*found, settings.ae_title)

@@ -40,5 +40,6 @@ def everything(
         "fetched": events.sent(node, caller, caller, study, classes),
         "imported": events.imported(node, USER, f"file:///{text}", study, classes),
         "deleted": events.deleted(node, USER, study, classes, is_whole=True),
+        "settled": events.settled(node, USER, study, events.UPDATE),
         "thinned": events.deleted(node, USER, study, classes, is_whole=False),
     }

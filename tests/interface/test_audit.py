@@ -486,3 +486,21 @@ def test_a_certificate_that_is_refused_is_a_security_alert(
     assert line["type"] == "Node Authentication"
     assert "no authority in listen.tls.client_ca" in line["description"]
     assert line["objects"][0]["id"] == "127.0.0.1"
+
+
+def test_a_conflict_that_is_settled_is_told(audited: Audited) -> None:
+    node = audited()
+    first = new_dataset(PatientID="ID5")
+    with association(node) as channel:
+        for description in ("one", "two", "three"):
+            first.StudyDescription = description
+            assert store(channel, *instance_of(first)).status == 0
+    events(trail_of(node), "Logout")
+    names = [path.name for path in sorted((node.data_dir / "conflicts").glob("*.dcm"))]
+    assert len(names) == 2
+    assert node.command("conflicts", "adopt", names[0]).returncode == 0
+    assert node.command("conflicts", "drop", "--yes", names[1]).returncode == 0
+    adopted, dropped = events(trail_of(node), "DICOM Instances Accessed", 2)
+    assert (adopted["action"], dropped["action"]) == ("update", "delete")
+    assert study_of(adopted)["id"] == study_of(dropped)["id"] == first.StudyInstanceUID
+    assert adopted["objects"][1]["id"] == "ID5"
