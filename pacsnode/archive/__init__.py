@@ -18,7 +18,7 @@ from pacsnode.archive.fetch import fetch_stored
 from pacsnode.archive.find import Files
 from pacsnode.archive.find import find as find_answers
 from pacsnode.archive.find import select as select_instances
-from pacsnode.archive.folder import DataFolder, agree, identity
+from pacsnode.archive.folder import DataFolder, agree, check_index, identity
 from pacsnode.archive.outcome import Kind, OnDuplicate, OnStored, Outcome
 from pacsnode.archive.repair import repair
 from pacsnode.archive.settle import recover
@@ -28,7 +28,7 @@ from pacsnode.archive.verify import Fault, Finding, findings
 from pacsnode.dicom.commitment import CommitmentReport
 from pacsnode.dicom.instance import StoredInstance
 from pacsnode.dicom.query import Query
-from pacsnode.errors import ConfigurationError, StorageError
+from pacsnode.errors import ConfigurationError, IndexFailure, StorageError
 from pacsnode.index import Conflict, Flag, Index, NotedReport
 from pacsnode.storage import Arrival, Storage, StoredFile
 
@@ -142,6 +142,10 @@ class Archive:
         else:
             yield from findings(self._storage, self._index, sets, progress)
 
+    def check_index(self) -> None:
+        """As a start of the node does: raises IndexDamaged, which names `pacsnode reindex`."""
+        check_index(self._folder, self._index)
+
     def statistics(self) -> Figures:
         return statistics(self._folder, self._storage, self._index)
 
@@ -214,7 +218,7 @@ def open_archive(
 ) -> Archive:
     """Open the archive in `data_dir`, made where there is none; finish what a crash interrupted.
     `serving`: as the one node that runs on it. Raises ConfigurationError: ArchiveMismatch,
-    DataFolderLocked, SchemaTooNew, or where the folder cannot be used; IndexFailure."""
+    DataFolderLocked, SchemaTooNew, or where folder or index cannot be used."""
     policy = policy or Policy()
     folder = DataFolder(data_dir)
     folder.use(serving=serving)
@@ -228,10 +232,12 @@ def open_archive(
         try:
             agree(folder, storage, index.archive_id, index.is_empty)
             recover(storage, index, policy.character_sets)
+            if serving:
+                check_index(folder, index)
         except BaseException:
             index.close()
             raise
-    except StorageError as error:
+    except (StorageError, IndexFailure) as error:
         folder.release()
         raise ConfigurationError(f"data_dir: {data_dir} cannot be used: {error}") from error
     except BaseException:

@@ -2,6 +2,7 @@
 storage tree in it are of one archive."""
 
 import fcntl
+import logging
 import os
 import uuid
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pacsnode.errors import ArchiveMismatch, ConfigurationError, DataFolderLocked
+from pacsnode.index import Index
 from pacsnode.storage import Storage
 from pacsnode.storage.folders import FILE_MODE, FOLDER_MODE, sync_folder
 
@@ -18,6 +20,12 @@ QUARANTINE = "quarantine"
 INDEX = "index.sqlite"
 NODE_LOCK = ".node.lock"
 WRITERS_LOCK = ".writers.lock"
+
+# An index of at most so many bytes is read whole at the start of a node: a second or two. Of larger
+# ones `pacsnode verify` does it.
+CHECKED_WHOLE = 1 << 30
+
+log = logging.getLogger(__name__)
 
 
 class DataFolder:
@@ -111,12 +119,36 @@ class DataFolder:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return f"a running node (process {file.read().strip()})"
-        return "another pacsnode command"
+        holders = [_process(number) for number in lock_holders(self.path / WRITERS_LOCK)]
+        return ", ".join(holders) or "another pacsnode command"
 
     def release(self) -> None:
         while self._locks:
             with suppress(OSError):
                 os.close(self._locks.pop())
+
+
+def lock_holders(path: Path) -> list[int]:
+    """The processes that have locked a file (flock), this one left out; those that the system
+    shows."""
+    holders = set()
+    with suppress(OSError):
+        inode = path.stat().st_ino
+        for line in Path("/proc/locks").read_text("ascii").splitlines():
+            fields = line.split()  # 1: FLOCK ADVISORY WRITE 4711 fe:00:123456 0 EOF
+            if fields[1:2] == ["FLOCK"] and fields[5].rpartition(":")[2] == str(inode):
+                holders.add(int(fields[4]))
+    return sorted(number for number in holders if number > 0 and number != os.getpid())
+
+
+def _process(number: int) -> str:
+    """A process with the words of its command line that say what it does."""
+    with suppress(OSError):
+        words = Path(f"/proc/{number}/cmdline").read_text("utf-8", "replace").split("\0")
+        for command in words:
+            if command in ("import", "delete", "verify", "reindex", "conflicts", "ls", "stats"):
+                return f"pacsnode {command} (process {number})"
+    return f"process {number}"
 
 
 def _make(path: Path) -> None:
@@ -168,6 +200,18 @@ def agree(
         f"{folder.index} is the index of another archive ({archive_id}) than {folder.instances} "
         f"({known})"
     )
+
+
+def check_index(folder: DataFolder, index: Index) -> None:
+    """What a node looks at before it serves. Raises IndexDamaged."""
+    if folder.index.stat().st_size <= CHECKED_WHOLE:
+        index.check()
+    if folder.successor.exists():
+        log.warning(
+            "%s is of a reindex that was interrupted: run `pacsnode reindex` to go on with it, or "
+            "remove it",
+            folder.successor,
+        )
 
 
 def _mismatch(text: str) -> ArchiveMismatch:

@@ -64,6 +64,7 @@ class _Upkeep(NamedTuple):
     wal: WriteAheadLog
     checkpoints: Checkpoints
     durability: Durability | None  # None: commits may be lost
+    identity: tuple[int, int]  # the file's device and inode
 
 
 class Database(peewee.SqliteDatabase):
@@ -112,16 +113,28 @@ class Database(peewee.SqliteDatabase):
         renew = partial(self.renew_log, wal)
         durability = Durability(wal, self._turn, renew) if self._fsync else None
         checkpoints = Checkpoints(wal, self._turn, keeper)
-        self._upkeep = _Upkeep(keeper, wal, checkpoints, durability)
+        state = os.stat(self._path)
+        self._upkeep = _Upkeep(keeper, wal, checkpoints, durability, (state.st_dev, state.st_ino))
         if durability is not None:
             durability.reach()
 
     def _connect(self) -> _Connection:
         with contextlib.suppress(IndexError):
             return self._spare.pop()  # the one that was used last knows most
+        if self._upkeep is not None:
+            self._require_in_place()  # SQLite would make another
         connection: _Connection = super()._connect()  # type: ignore[misc]
         self._opened.add(connection)
         return connection
+
+    def _require_in_place(self) -> None:
+        """What is done in a file that was moved away, or replaced, is lost. Raises IndexFailure."""
+        try:
+            state = os.stat(self._path)
+        except OSError as error:
+            raise IndexFailure(f"{self._path}: {error.strerror}: is data_dir gone?") from error
+        if self._upkeep is not None and (state.st_dev, state.st_ino) != self._upkeep.identity:
+            raise IndexFailure(f"{self._path}: is not the index that was opened: restart pacsnode")
 
     def _close(self, conn: _Connection) -> None:
         if conn.is_usable and len(self._spare) < _SPARE:
@@ -191,6 +204,7 @@ class Database(peewee.SqliteDatabase):
 
     def _require_trust(self) -> None:
         """Where a sync failed nothing new is begun until one succeeds."""
+        self._require_in_place()
         if self._upkeep and self._upkeep.durability and self._upkeep.durability.in_doubt:
             self._upkeep.durability.reach()
 

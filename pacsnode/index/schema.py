@@ -12,6 +12,7 @@ from pacsnode.index.database import Database
 from pacsnode.index.tables import TABLES
 
 SCHEMA_VERSION = 3
+_HEADER_SIZE = 100
 _SQLITE_HEADER = b"SQLite format 3\x00"
 
 
@@ -59,6 +60,7 @@ def prepare(database: Database, archive_id: str) -> str:
     the one given where the index is new. Raises SchemaTooNew or ConfigurationError."""
     path = Path(database.database)
     _check_header(path)
+    _check_size(path)
     try:
         if not database.table_exists("archive"):
             _create(database, archive_id)
@@ -67,6 +69,10 @@ def prepare(database: Database, archive_id: str) -> str:
             "SELECT archive_id, schema_version FROM archive"
         ).fetchone() or _refuse(path, "its archive table is empty")
         _migrate(database, path, version)
+        for table in TABLES:
+            name = table._meta.table_name  # noqa: SLF001  # so peewee names what it documents
+            if not database.table_exists(name):
+                _refuse(path, f"its table {name} is missing")
     except (sqlite3.Error, peewee.PeeweeException) as error:
         _refuse(path, str(error))
     return str(found_id)
@@ -84,9 +90,24 @@ def _check_header(path: Path) -> None:
         _refuse(path, "it is not an SQLite file")
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Path, size: int = len(_SQLITE_HEADER)) -> bytes:
     with path.open("rb") as file:
-        return file.read(len(_SQLITE_HEADER))
+        return file.read(size)
+
+
+def _check_size(path: Path) -> None:
+    """Whether the file is as long as it says (https://www.sqlite.org/fileformat2.html#database_header);
+    a write-ahead log may hold the rest of it."""
+    log = path.with_name(f"{path.name}-wal")
+    if not path.exists() or (log.exists() and log.stat().st_size):
+        return
+    header = _head(path, _HEADER_SIZE)
+    if len(header) < _HEADER_SIZE or header[24:28] != header[92:96]:
+        return
+    page = int.from_bytes(header[16:18], "big")
+    pages = int.from_bytes(header[28:32], "big")
+    if path.stat().st_size < pages * (65536 if page == 1 else page):
+        _refuse(path, "it was cut short")
 
 
 def _refuse(path: Path, why: str) -> tuple[str, int]:

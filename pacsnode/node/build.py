@@ -62,6 +62,7 @@ def prepare_archive(configuration: Configuration) -> None:
     """What a start does once, before there are workers: nobody is at work on anything. Raises what
     `build_archive` raises."""
     with build_archive(configuration) as archive:
+        archive.check_index()
         archive.commitments.give_back_all()
 
 
