@@ -119,6 +119,23 @@ class Sentinels:
         return place.parent.parent.name
 
 
+class Feeder:
+    """Sends streams to a node from several processes."""
+
+    def __init__(self, node: RunningNode, seed: int, pool: ProcessPoolExecutor) -> None:
+        self._send = partial(send, (node.host, node.port), seed)
+        self._pool = pool
+
+    def feed(self, numbers: range, titles: tuple[str, ...]) -> Tally:
+        """Raises AssertionError where the node does not answer one of them to its end."""
+        tally = Tally()
+        parts = [numbers[part::SENDERS] for part in range(SENDERS)]
+        for each in self._pool.map(partial(self._send, titles=titles), parts):
+            tally.add(each)
+        assert not tally.stuck, f"never answered to the end: {tally.stuck}"
+        return tally
+
+
 def run(
     home: Path,
     streams: int,
@@ -132,20 +149,25 @@ def run(
     not what it was; what its log tells of faults is in `faults`."""
     figures = Figures()
     config = CONFIG.format(port=port, fsync=str(fsync).lower())
-    with running_node(home, config) as node:
+    context = multiprocessing.get_context("forkserver")
+    with (
+        ProcessPoolExecutor(SENDERS, mp_context=context) as pool,
+        running_node(home, config) as node,
+    ):
+        feeder = Feeder(node, seed, pool)
         sentinels = Sentinels(node)
         for _ in range(SENTINELS):
             sentinels.add()
         sentinels.check()
         half = streams // 2
-        _feed(node, Figures(), seed, range(WARM_UP_STREAMS), WRITERS)
+        feeder.feed(range(WARM_UP_STREAMS), WRITERS)
         at_rest = _at_rest(node)
         before = _contents(node)
         begun = time.monotonic()
-        _rounds(node, figures, seed, range(half), READERS, tell)
+        _rounds(node, feeder, figures, (range(half), READERS), tell)
         assert _contents(node) == before, "callers that may not store have changed something"
         sentinels.check()
-        _rounds(node, figures, seed, range(half, streams), WRITERS, tell)
+        _rounds(node, feeder, figures, (range(half, streams), WRITERS), tell)
         figures.seconds = time.monotonic() - begun
         _check_archive(node, figures)
         sentinels.check()
@@ -160,30 +182,18 @@ def run(
 
 def _rounds(
     node: RunningNode,
+    feeder: Feeder,
     figures: Figures,
-    seed: int,
-    numbers: range,
-    titles: tuple[str, ...],
+    what: tuple[range, tuple[str, ...]],
     tell: Callable[[str], object],
 ) -> None:
+    numbers, titles = what
     size = -(-len(numbers) // ROUNDS)
     for start in range(0, len(numbers), size):
-        _feed(node, figures, seed, numbers[start : start + size], titles)
+        figures.tally.add(feeder.feed(numbers[start : start + size], titles))
         held = held_by_tree(node.process.pid)
         figures.held.append((figures.tally.streams, held))
         tell(f"{figures.tally.streams:,} streams, PSS {held.pss / MEGABYTE:.1f} MB")
-
-
-def _feed(
-    node: RunningNode, figures: Figures, seed: int, numbers: range, titles: tuple[str, ...]
-) -> None:
-    """Send these streams, from several processes."""
-    sender = partial(send, (node.host, node.port), seed, titles=titles)
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(SENDERS, mp_context=context) as pool:
-        for tally in pool.map(sender, [numbers[part::SENDERS] for part in range(SENDERS)]):
-            figures.tally.add(tally)
-    assert not figures.tally.stuck, f"never answered to the end: {figures.tally.stuck}"
 
 
 class Rest(NamedTuple):
