@@ -174,12 +174,10 @@ def _items(sequence: Element | None) -> Iterator[_Elements]:
         if tag != _ITEM:
             raise UnreadableDataset(f"({tag:08X}) where an item should begin")
         end = walker.end_of(position, is_item=True) if length == UNDEFINED else position + length
-        if end > len(raw):
-            raise UnreadableDataset("an item is longer than its sequence")
         yield _first(parse(raw[position:end], form, _LONGEST))
         position = end
     if position != len(raw):
-        raise UnreadableDataset("half an item at the end of a sequence")
+        raise UnreadableDataset("the last item of a sequence is not whole")
 
 
 def encode_request(request: CommitmentRequest, transfer_syntax_uid: str) -> bytes:

@@ -19,7 +19,7 @@ from pacsnode.index.database import Database
 
 SECOND = 1_000_000  # microseconds, in which all times here are, since 1970 UTC
 LEASE = 120 * SECOND
-LATEST = 2 * 3600 * SECOND  # what is due later than so long from now was noted by a wrong clock
+FAR = 2 * 3600 * SECOND  # what is further ahead than any pause or lease, was noted by a wrong clock
 KEPT = 30 * 24 * 3600 * SECOND  # for so long a report on what the node asked for can be looked up
 
 # What may be open at once, of all callers together and of one: transactions, and bytes of their
@@ -77,10 +77,13 @@ _COLUMNS = (
     "id, lease, transaction_uid, ae_title, host, asked_at, attempts, is_duplicate, request, report"
 )
 
-# Due, on lease to nobody; also by a clock that was set back meanwhile.
+# Due, on lease to nobody, and nobody at work for the same requester: many take one association at a
+# time. Clocks of processes differ a little, and may be set back: what is far ahead of them is past.
 _DUE = (
-    "(due_at <= :now OR due_at > :now + :latest)"
-    " AND (claimed_until <= :now OR claimed_until > :now + :lease)"
+    "(due_at <= :now OR due_at > :now + :far)"
+    " AND (claimed_until <= :now OR claimed_until > :now + :far)"
+    " AND NOT EXISTS (SELECT 1 FROM commitment AS busy WHERE busy.ae_title = commitment.ae_title"
+    " AND busy.claimed_until > :now AND busy.claimed_until <= :now + :far)"
 )
 _FIND_DUE = f"SELECT id FROM commitment WHERE {_DUE} ORDER BY due_at LIMIT 1"
 _CLAIM = (
@@ -126,8 +129,9 @@ class Commitments:
         )
 
     def claim(self, now: int) -> Commitment | None:
-        """The lease on what has been due longest; None where nothing is."""
-        times = {"now": now, "lease": LEASE, "latest": LATEST}
+        """The lease on what has been due longest, of a requester for whom nobody holds one; None
+        where there is none."""
+        times = {"now": now, "lease": LEASE, "far": FAR}
         with self._database.reading() as connection:  # nobody else waits for that
             if connection.execute(_FIND_DUE, times).fetchone() is None:
                 return None

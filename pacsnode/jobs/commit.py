@@ -100,7 +100,8 @@ class CommitmentReports:
     def _failed(self, commitment: Commitment, error: NetworkError) -> None:
         left = self._retry_seconds - self._archive.commitments.age(commitment)
         if left <= 0:
-            abandon(self._archive, commitment, f"commit.retry_hours are over: {error}")
+            why = f"commit.retry_hours are over: {error}"
+            abandon(self._archive, commitment, why, logging.ERROR)
             return
         pause = min(_pause(commitment), left)
         log.warning(
@@ -161,10 +162,13 @@ def log_delivery(report: CommitmentReport, commitment: Commitment, how: str) -> 
     )
 
 
-def abandon(archive: Archive, commitment: Commitment, why: str) -> None:
+def abandon(
+    archive: Archive, commitment: Commitment, why: str, level: int = logging.WARNING
+) -> None:
     """It will never be reported."""
     archive.commitments.finish(commitment)
-    log.error(
+    log.log(
+        level,
         "storage commitment %s of %r from %s, %d instances, is given up and was not reported: %s",
         commitment.transaction_uid,
         commitment.ae_title,

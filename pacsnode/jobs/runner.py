@@ -12,7 +12,7 @@ from pacsnode.errors import PacsnodeError
 log = logging.getLogger(__name__)
 
 EVERY = 30.0  # seconds between two looks for what other processes left or a clock has made due
-AT_ONCE = 0.05  # seconds that are no reason to go round again
+SHORTEST = 0.2  # seconds between two looks for what is due and in somebody else's hands
 
 
 class Stopped(Exception):
@@ -75,7 +75,7 @@ class Runner:
             self._is_wanted.clear()
             pause = min((self._run_job(job) for job in self._jobs), default=EVERY)
             self._thread_ended()
-            self._is_wanted.wait(min(max(pause, AT_ONCE), EVERY))
+            self._is_wanted.wait(min(max(pause, SHORTEST), EVERY))
 
     def _run_job(self, job: Job) -> float:
         try:

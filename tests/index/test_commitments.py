@@ -10,7 +10,7 @@ import pytest
 from pacsnode import index as index_room
 from pacsnode.dicom.commitment import CommitmentReport, CommitmentRequest, Failure, Reference
 from pacsnode.index import Index, commitments
-from pacsnode.index.commitments import KEPT, LATEST, LEASE, SECOND, Asked, Backlog, Commitment
+from pacsnode.index.commitments import FAR, KEPT, LEASE, SECOND, Asked, Backlog, Commitment
 
 NOW = 1_700_000_000 * SECOND
 ONE = Reference("1.2.840.10008.5.1.4.1.1.2", "1.2.3")
@@ -50,7 +50,8 @@ def test_what_is_asked_is_there_until_it_is_finished(index: Index, path: Path) -
 
 def test_a_lease_keeps_others_away_until_it_ends(index: Index) -> None:
     first = opened(index)
-    assert index.commitments.claim(NOW + LEASE - 1) is None
+    for moment in (NOW - SECOND, NOW - 1, NOW, NOW + LEASE - 1):  # clocks differ a little
+        assert index.commitments.claim(moment) is None
     assert index.commitments.extend(first, NOW + LEASE - 1)
     assert index.commitments.claim(NOW + LEASE) is None
     second = index.commitments.claim(NOW + 2 * LEASE)
@@ -68,7 +69,7 @@ def test_a_lease_keeps_others_away_until_it_ends(index: Index) -> None:
 
 def test_each_is_claimed_by_one_of_many(path: Path, index: Index) -> None:
     for number in range(40):
-        index.commitments.give_back(opened(index, f"1.{number}"), NOW)
+        index.commitments.give_back(opened(index, f"1.{number}", f"CT{number}"), NOW)
     claimed: list[str] = []
 
     def claim() -> None:
@@ -102,15 +103,15 @@ def test_what_was_found_is_kept_for_the_next_attempt(index: Index) -> None:
 
 def test_the_oldest_that_is_due_comes_first(index: Index) -> None:
     for uid, due in (("1.1", 3), ("1.2", 1), ("1.3", 2)):
-        index.commitments.postpone(opened(index, uid), NOW + due)
+        index.commitments.postpone(opened(index, uid, uid), NOW + due)
     found = [index.commitments.claim(NOW + 5) for _ in range(4)]
     assert [each and each.transaction_uid for each in found] == ["1.2", "1.3", "1.1", None]
 
 
 def test_a_clock_that_was_set_back_makes_nobody_wait(index: Index) -> None:
     index.commitments.postpone(opened(index, "1.1"), NOW + SECOND)
-    opened(index, "1.2")
-    before = NOW - LATEST - LEASE
+    opened(index, "1.2", "CT2")
+    before = NOW - FAR - LEASE
     assert index.commitments.claim(before) is not None
     assert index.commitments.claim(before) is not None
 
@@ -138,12 +139,29 @@ def test_those_of_a_host_that_is_off_wait_together_and_go_together(index: Index)
     assert not index.commitments.hasten("CT2", NOW + 50)
     assert index.commitments.hasten("CT1", NOW + 50)
     assert not index.commitments.hasten(None, NOW + 50)
-    assert index.commitments.claim(NOW + 50) is not None
-    assert index.commitments.claim(NOW + 50) is not None
+    for _ in range(2):
+        found = index.commitments.claim(NOW + 50)
+        assert found is not None
+        index.commitments.finish(found)
+
+
+def test_nobody_reports_to_a_requester_twice_at_once(index: Index) -> None:
+    """Many take one association at a time."""
+    for uid in ("1.1", "1.2"):
+        index.commitments.give_back(opened(index, uid), NOW)
+    index.commitments.give_back(opened(index, "2.1", "CT2"), NOW + 1)
+    first = index.commitments.claim(NOW + 1)
+    assert first is not None
+    second = index.commitments.claim(NOW + 1)
+    assert second is not None
+    assert (first.ae_title, second.ae_title) == ("CT1", "CT2")
+    assert index.commitments.claim(NOW + 1) is None
+    index.commitments.finish(first)
+    assert index.commitments.claim(NOW + 1) is not None
 
 
 def test_the_backlog_tells_what_is_stuck(index: Index) -> None:
-    opened(index, "1.1")
+    opened(index, "1.1", "CT2")
     stuck = opened(index, "1.2")
     for _ in range(commitments.STUCK_AFTER + 1):
         index.commitments.postpone(stuck, NOW)

@@ -2,6 +2,7 @@
 code with pacsnode's own wire."""
 
 import queue
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -131,13 +132,25 @@ def information(
 def ask_on(association: Association, uids: Sequence[str], transaction: str = "") -> tuple[str, int]:
     """Transaction UID, and the status of the answer."""
     asked = information(uids, transaction)
+    pause(association)
     status, _ = association.send_n_action(asked, 1, COMMITMENT, INSTANCE)
     return str(asked.TransactionUID), status.get("Status", -1)
+
+
+def pause(association: Association) -> None:
+    """Before a request: pynetdicom's own thread takes its answer away, unless it really waits."""
+    checkpoint = association._reactor_checkpoint
+    checkpoint.clear()
+    deadline = time.monotonic() + PATIENCE
+    while not checkpoint._cond._waiters:  # type: ignore[attr-defined]
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def store_on(association: Association, ds: Dataset) -> None:
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    pause(association)
     assert association.send_c_store(ds).Status == 0x0000
 
 

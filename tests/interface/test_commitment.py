@@ -24,6 +24,7 @@ from tests.interface.requester import (
     Requester,
     ask_on,
     information,
+    pause,
     requesting,
     store_on,
 )
@@ -187,6 +188,7 @@ def test_each_instance_that_is_not_safe_has_its_reason(
         asked.ReferencedSOPSequence.append(Dataset())
         asked.ReferencedSOPSequence[-1].ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
         asked.ReferencedSOPSequence[-1].ReferencedSOPInstanceUID = wrong.SOPInstanceUID
+        pause(association)
         association.send_n_action(asked, 1, COMMITMENT, INSTANCE)
     report = requester.report()
     assert report.event_type == 2
@@ -253,6 +255,7 @@ def test_a_request_that_cannot_be_carried_out_is_refused(
 ) -> None:
     requester = make_requester(listening=False)
     with requester.associated(open_node) as association:
+        pause(association)
         answer, _ = association.send_n_action(asked, action, COMMITMENT, instance)
         assert answer.Status == status
         assert answer.ErrorComment
