@@ -18,8 +18,9 @@ NO_FILE = (
 def command(run: Run) -> None:
     """Run the node, until SIGTERM or Ctrl-C.
 
-    Prints `ready AE_TITLE HOST:PORT` when it accepts associations. SIGHUP reads access, modalities
-    and log of the configuration file again.
+    Prints `ready AE_TITLE HOST:PORT`, with `tls HOST:PORT` where TLS is served, when it accepts
+    associations. SIGHUP reads access, modalities and log of the configuration file again, and the
+    certificates of TLS.
     """
     # Imaging libraries come with numpy, whose idle threads would not survive the fork of workers.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
