@@ -60,10 +60,14 @@ class Runner:
         """There is something to do now. From any thread."""
         self._is_wanted.set()
 
-    def stop(self, seconds: float) -> None:
-        """Break off what is under way, which is done again later; wait for that so long at most."""
+    def break_off(self) -> None:
+        """Begin to stop: what is under way is done again later."""
         self._is_stopping.set()
         self._is_wanted.set()
+
+    def stop(self, seconds: float) -> None:
+        """Break off, and wait for the end so long at most."""
+        self.break_off()
         if self._thread is None:
             return
         self._thread.join(seconds)

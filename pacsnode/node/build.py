@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 # a restart.
 RELOADED = ("access", "modalities", "log")
 
-JOBS_END = 2.0  # seconds that a report on its way gets to be broken off
+JOBS_END = 4.0  # seconds that a report on its way gets to be broken off
 
 
 def build_archive(configuration: Configuration, *, serving: bool = False) -> "Archive":
@@ -221,9 +221,10 @@ class Node:
     def stop(self, grace: float) -> None:
         """No new associations; C-STOREs under way get `grace` seconds, the rest is aborted."""
         try:
-            self._jobs.stop(JOBS_END)
+            self._jobs.break_off()
             self._listener.stop(grace)
         finally:
+            self._jobs.stop(JOBS_END)
             self._archive.close()
             self._trail.close()
 
