@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,19 +25,17 @@ class AuditFile:
             raise _unusable(path, error.strerror) from error
 
     def __str__(self) -> str:
-        return str(self._path)
+        return f"file {self._path}"
 
-    def send(self, line: bytes) -> None:
-        """Add a line, whole or not at all. Raises OSError."""
+    def send(self, lines: Sequence[bytes]) -> int:
+        """Add lines, all of them or none. Raises OSError."""
         self._follow()
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
-            self._write(line)
+            self._write(b"".join(lines))
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-
-    def settle(self, seconds: float) -> None:
-        """There is nothing to wait for."""
+        return len(lines)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -58,10 +57,10 @@ class AuditFile:
         os.close(self._descriptor)
         self._descriptor = new
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         before = os.fstat(self._descriptor).st_size
         try:
-            if os.write(self._descriptor, line) != len(line):
+            if os.write(self._descriptor, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
             with suppress(OSError):  # no line is better than half of one

@@ -5,23 +5,21 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds between two attempts
+BATCH = 200  # messages that a sink is given at once
 BYTES_EACH = 4 << 10  # of memory for each message that may wait, on average
 
 
 class Sink(Protocol):
-    """Where messages go. Raises OSError where it cannot take one; `str` names it for people."""
+    """Where messages go. Raises OSError; `str` names it for people."""
 
-    def send(self, message: bytes) -> None:
-        """Take one message."""
-
-    def settle(self, seconds: float) -> None:
-        """Wait so long for what is taken to be safe."""
+    def send(self, messages: Sequence[bytes]) -> int:
+        """Take some of them, from the first on; how many that were. Raises where it is none."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -58,8 +56,7 @@ class Sender:
         with self._changed:
             self._waiting.append(message)
             self._size += len(message)
-            while len(self._waiting) > self._most or self._size > self._most * BYTES_EACH:
-                self._give_up_oldest()
+            self._keep_bounds()
             if self._thread is None:
                 self._start()
             self._changed.notify()
@@ -88,6 +85,10 @@ class Sender:
             return
         self._thread = thread
 
+    def _keep_bounds(self) -> None:
+        while len(self._waiting) > self._most or self._size > self._most * BYTES_EACH:
+            self._give_up_oldest()
+
     def _give_up_oldest(self) -> None:
         self._size -= len(self._waiting.popleft())
         if not self._lost:
@@ -102,40 +103,45 @@ class Sender:
 
     def _run(self) -> None:
         pause = FIRST_PAUSE
-        while (message := self._next()) is not None:
+        while batch := self._next():
             try:
-                self._sink.send(message)
+                taken = self._sink.send(batch)
             except OSError as error:
-                self._failed(message, error, pause)
+                self._failed(batch, error, pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
                 pause = FIRST_PAUSE
+                self._take_back(batch[taken:])
                 self._succeeded()
-        self._finish()
+        self._sink.close()
 
-    def _next(self) -> bytes | None:
-        """The next message; None when there is none left and there will be no more."""
+    def _next(self) -> list[bytes]:
+        """The next messages; none when there are none left and there will be no more."""
         with self._changed:
             while not self._waiting:
                 if self._is_stopping:
-                    return None
+                    return []
                 self._changed.wait()
-            message = self._waiting.popleft()
-            self._size -= len(message)
-            self._in_flight = 1
-            return message
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
+            self._size -= sum(map(len, batch))
+            self._in_flight = len(batch)
+            return batch
 
-    def _failed(self, message: bytes, error: OSError, pause: float) -> None:
-        reason = error.strerror or str(error)
+    def _take_back(self, messages: list[bytes]) -> None:
+        """They have not been sent."""
         with self._changed:
             self._in_flight = 0
-            self._waiting.appendleft(message)
-            self._size += len(message)
-            if len(self._waiting) > self._most:
-                self._give_up_oldest()
+            self._waiting.extendleft(reversed(messages))
+            self._size += sum(map(len, messages))
+            self._keep_bounds()
+
+    def _failed(self, batch: list[bytes], error: OSError, pause: float) -> None:
+        reason = error.strerror or str(error)
+        with self._changed:
             if not self._fault:
-                log.error("audit: the %s cannot be reached: %s; messages wait", self._sink, reason)
+                log.error("audit: the %s takes no messages: %s; they wait", self._sink, reason)
             self._fault = reason
+            self._take_back(batch)
             # Woken by every message, but only a stop cuts the pause short.
             deadline = time.monotonic() + pause
             while not self._is_stopping and (left := deadline - time.monotonic()) > 0:
@@ -146,7 +152,6 @@ class Sender:
     def _succeeded(self) -> None:
         """After a failure, say that it is over; where messages were lost, once there is room."""
         with self._changed:
-            self._in_flight = 0
             if not self._fault and not self._lost:
                 return
             if self._lost and len(self._waiting) > self._most // 2:
@@ -155,17 +160,10 @@ class Sender:
             self._lost, self._fault = 0, ""
             waiting = len(self._waiting)
         log.warning(
-            "audit: the %s is reached again: %d messages were lost, %d wait",
+            "audit: the %s takes messages again: %d were lost, %d wait",
             self._sink,
             lost.messages,
             waiting,
         )
         if lost.messages:
             self._on_lost(lost)
-
-    def _finish(self) -> None:
-        try:
-            self._sink.settle(1.0)
-        except OSError as error:
-            log.error("audit: the %s: %s", self._sink, error)  # noqa: TRY400 it says all
-        self._sink.close()

@@ -5,15 +5,13 @@ import errno
 import fcntl
 import os
 import re
-import select
 import socket
 import ssl
 import struct
 import sys
 import termios
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from pacsnode.audit.event import Event
@@ -31,7 +29,6 @@ BYTE_ORDER_MARK = "\ufeff"  # says that the text is UTF-8
 CONNECTING = 10.0  # seconds, the handshake included
 WRITING = 10.0  # seconds that a server may leave data unacknowledged
 LOOK_UP_AGAIN = 300.0  # seconds that the address of a name is believed, where nothing says no
-UNACKNOWLEDGED = 500  # messages that may be under way
 
 
 def to_syslog(event: Event, source: str, host: str) -> bytes:
@@ -53,23 +50,27 @@ class UdpSyslog:
     def __str__(self) -> str:
         return "syslog server {}, port {} (UDP)".format(*self._address)
 
-    def send(self, message: bytes) -> None:
-        """One datagram. Raises OSError."""
+    def send(self, messages: Sequence[bytes]) -> int:
+        """A datagram each. Raises OSError."""
         if self._socket is None or time.monotonic() - self._opened_at > LOOK_UP_AGAIN:
             self.close()
             self._socket = self._open()
             self._opened_at = time.monotonic()
-        try:
-            self._socket.send(message)
-            # On this machine, or the next, refusal is known by now.
-            if fault := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                raise OSError(fault, os.strerror(fault))
-        except OSError:
-            self.close()
-            raise
+        for number, message in enumerate(messages):
+            try:
+                self._send(self._socket, message)
+            except OSError:
+                self.close()
+                if not number:
+                    raise
+                return number
+        return len(messages)
 
-    def settle(self, seconds: float) -> None:
-        """Nobody acknowledges a datagram."""
+    def _send(self, opened: socket.socket, message: bytes) -> None:
+        opened.send(message)
+        # On this machine, or the next, refusal is known by now.
+        if fault := opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(fault, os.strerror(fault))
 
     def close(self) -> None:
         if self._socket is not None:
@@ -92,8 +93,8 @@ class UdpSyslog:
 
 
 class TlsSyslog:
-    """A sink whose messages count as sent when the server's machine has acknowledged them: what was
-    under way when a connection broke is sent again on the next. For one thread."""
+    """A sink that has taken a message when the server's machine has acknowledged it: no connection
+    that breaks loses one, though it may bring some twice. For one thread."""
 
     def __init__(
         self, host: str, port: int, context: Callable[[], ssl.SSLContext], *, has_ca: bool
@@ -104,31 +105,22 @@ class TlsSyslog:
         self._context = context
         self._has_ca = has_ca
         self._socket: ssl.SSLSocket | None = None
-        self._under_way: deque[bytes] = deque()
 
     def __str__(self) -> str:
         return f"syslog server {self._host}, port {self._port} (TLS)"
 
-    def send(self, message: bytes) -> None:
-        """Raises OSError, of which ssl.SSLError is one."""
+    def send(self, messages: Sequence[bytes]) -> int:
+        """All of them. Raises OSError, of which ssl.SSLError is one."""
         try:
-            connection = self._connected()
-            connection.sendall(_frame(message))
-            if len(self._under_way) >= UNACKNOWLEDGED:
-                self._wait(connection, WRITING)
-            is_acknowledged = not _unacknowledged(connection)
+            if self._socket is not None and _is_closed(self._socket):
+                self._drop()
+            self._socket = self._socket or self._connect()
+            self._socket.sendall(b"".join(map(_frame, messages)))
+            _wait_for_acknowledgement(self._socket)
         except OSError:
             self._drop()
             raise
-        if is_acknowledged:
-            self._under_way.clear()
-        else:
-            self._under_way.append(message)
-
-    def settle(self, seconds: float) -> None:
-        """Wait until all is acknowledged. Raises OSError."""
-        if self._socket is not None and self._under_way:
-            self._wait(self._socket, seconds)
+        return len(messages)
 
     def close(self) -> None:
         if self._socket is not None:
@@ -141,19 +133,6 @@ class TlsSyslog:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-    def _connected(self) -> ssl.SSLSocket:
-        """The connection, made anew where the server has closed it."""
-        if self._socket is not None:
-            if not _unacknowledged(self._socket):
-                self._under_way.clear()
-            if _is_closed(self._socket):
-                self._drop()
-        if self._socket is None:
-            self._socket = self._connect()
-            for message in self._under_way:
-                self._socket.sendall(_frame(message))
-        return self._socket
 
     def _connect(self) -> ssl.SSLSocket:
         with _naming(self._host):
@@ -177,16 +156,6 @@ class TlsSyslog:
         if isinstance(error, ssl.SSLError):
             return server_fault(error, TLS_SETTINGS, self._host, has_ca=self._has_ca)
         return str(error)
-
-    def _wait(self, connection: ssl.SSLSocket, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while _unacknowledged(connection):
-            if time.monotonic() >= deadline:
-                raise TimeoutError(errno.ETIMEDOUT, "it does not acknowledge what it is sent")
-            poll = select.poll()
-            poll.register(connection, select.POLLHUP)
-            poll.poll(20)
-        self._under_way.clear()
 
 
 @contextmanager
@@ -214,6 +183,16 @@ def _is_closed(connection: ssl.SSLSocket) -> bool:
         return True
     finally:
         connection.settimeout(WRITING)
+
+
+def _wait_for_acknowledgement(connection: ssl.SSLSocket) -> None:
+    """Until the other machine has all that was sent. Raises OSError where it does not take it."""
+    deadline, pause = time.monotonic() + WRITING, 0.001
+    while _unacknowledged(connection):
+        if time.monotonic() >= deadline:
+            raise TimeoutError(errno.ETIMEDOUT, "it does not acknowledge what it is sent")
+        time.sleep(pause)  # of this there is no event
+        pause = min(pause * 2, 0.02)
 
 
 def _unacknowledged(connection: ssl.SSLSocket) -> int:

@@ -22,8 +22,7 @@ def test_lines_are_added_to_what_is_there(tmp_path: Path) -> None:
     path = tmp_path / "audit.json"
     path.write_text("first\n", "ascii")
     file = AuditFile(path)
-    file.send(b"second\n")
-    file.send(b"third\n")
+    assert file.send([b"second\n", b"third\n"]) == 2
     file.close()
     assert lines(path) == ["first", "second", "third"]
 
@@ -41,12 +40,12 @@ def test_the_file_is_for_its_owner_and_their_group(tmp_path: Path) -> None:
 def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "audit.json"
     file = AuditFile(path)
-    file.send(b"1\n")
+    file.send([b"1\n"])
     path.rename(tmp_path / "audit.json.1")
-    file.send(b"2\n")
+    file.send([b"2\n"])
     path.rename(tmp_path / "audit.json.2")
     path.touch()  # as logrotate's `create` does
-    file.send(b"3\n")
+    file.send([b"3\n"])
     file.close()
     assert lines(tmp_path / "audit.json.1") == ["1"]
     assert lines(tmp_path / "audit.json.2") == ["2"]
@@ -56,9 +55,9 @@ def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
 def test_a_file_that_was_cut_goes_on_at_its_beginning(tmp_path: Path) -> None:
     path = tmp_path / "audit.json"
     file = AuditFile(path)
-    file.send(b"1\n")
+    file.send([b"1\n"])
     os.truncate(path, 0)  # as logrotate's `copytruncate` does
-    file.send(b"2\n")
+    file.send([b"2\n"])
     file.close()
     assert path.read_bytes() == b"2\n"
 
@@ -68,13 +67,13 @@ def test_a_line_that_does_not_fit_leaves_nothing_behind(
 ) -> None:
     path = tmp_path / "audit.json"
     file = AuditFile(path)
-    file.send(b"first\n")
+    file.send([b"first\n"])
     write = os.write
     monkeypatch.setattr(module.os, "write", lambda fd, data: write(fd, data[:3]))
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
-        file.send(b"second\n")
+        file.send([b"second\n"])
     monkeypatch.undo()
-    file.send(b"third\n")
+    file.send([b"third\n"])
     file.close()
     assert lines(path) == ["first", "third"]
 
@@ -85,9 +84,8 @@ def test_lines_of_many_writers_are_never_mixed(tmp_path: Path) -> None:
     def write(number: int) -> None:
         file = AuditFile(path)
         for count in range(200):
-            file.send(
-                json.dumps({"writer": number, "line": count, "x": "y" * 5000}).encode() + b"\n"
-            )
+            fields = {"writer": number, "line": count, "x": "y" * 5000}
+            file.send([json.dumps(fields).encode() + b"\n"])
         file.close()
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]

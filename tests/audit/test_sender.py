@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -19,6 +19,7 @@ class ScriptedSink:
     def __init__(self) -> None:
         self.taken: list[bytes] = []
         self.fault: OSError | None = None
+        self.most = 1000  # that it takes at once
         self.gate = threading.Event()
         self.gate.set()
         self.tried = threading.Semaphore(0)
@@ -28,17 +29,16 @@ class ScriptedSink:
     def __str__(self) -> str:
         return "sink"
 
-    def send(self, message: bytes) -> None:
+    def send(self, messages: Sequence[bytes]) -> int:
         self.tried.release()
         assert self.gate.wait(PATIENCE)
         if self.fault is not None:
             raise self.fault
+        taken = messages[: self.most]
         with self.changed:
-            self.taken.append(message)
+            self.taken += taken
             self.changed.notify_all()
-
-    def settle(self, seconds: float) -> None:
-        """All is safe."""
+        return len(taken)
 
     def close(self) -> None:
         self.is_closed = True
@@ -113,10 +113,10 @@ def test_a_dead_sink_holds_nobody_up_and_gets_all_that_fits_when_it_is_back(
     assert told.lost == [Lost(15, "Connection refused")]
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 2, errors
-    assert "the sink cannot be reached: Connection refused; messages wait" in errors[0]
+    assert "the sink takes no messages: Connection refused; they wait" in errors[0]
     assert "audit.queue has no room for more: the oldest are lost from now on" in errors[1]
     (back,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert "the sink is reached again: 15 messages were lost" in back
+    assert "the sink takes messages again: 15 were lost" in back
 
 
 def test_a_sink_that_does_not_keep_up_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -134,6 +134,36 @@ def test_a_sink_that_does_not_keep_up_is_told_of_once(caplog: pytest.LogCaptureF
     assert [lost.messages for lost in told.lost] == [20]
     assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
     assert "it does not keep up" in caplog.text
+
+
+def test_what_a_sink_leaves_is_given_to_it_again() -> None:
+    sink = ScriptedSink()
+    sink.most = 3
+    sink.gate.clear()
+    with sending(sink) as sender:
+        for message in numbered(*range(10)):
+            sender.put(message)
+        sink.gate.set()
+        assert sink.wait_for(10) == numbered(*range(10))
+
+
+def test_losses_are_told_once_there_is_room_not_at_every_message(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sink, told = ScriptedSink(), Told()
+    sink.most = 1
+    with sending(sink, 10, told) as sender:
+        sink.gate.clear()
+        sender.put(b"0")
+        assert sink.tried.acquire(timeout=PATIENCE)
+        for message in numbered(*range(1, 31)):
+            sender.put(message)
+        sink.gate.set()
+        assert told.told.wait(PATIENCE)
+        sink.wait_for(11)
+    assert [lost.messages for lost in told.lost] == [20]
+    (line,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert ", 5 wait" in line.getMessage()
 
 
 def test_large_messages_count_by_their_bytes() -> None:
@@ -199,8 +229,8 @@ def test_a_fork_before_the_first_message_is_safe() -> None:
     reading, writing = os.pipe()
 
     class PipeSink(ScriptedSink):
-        def send(self, message: bytes) -> None:
-            os.write(writing, message)
+        def send(self, messages: Sequence[bytes]) -> int:
+            return os.write(writing, b"".join(messages)) and len(messages)
 
     sender = Sender(PipeSink(), 10, Told())
     process = os.fork()

@@ -372,14 +372,14 @@ def test_a_dead_server_holds_no_association_up_and_gets_what_it_missed(
     authority, port = Authority(tmp_path / "tls"), free_port_number()
     certificate = authority.issue()
     node = start_node(tls_config(authority, port))
-    node.wait_for_log("cannot be reached: Connection refused; messages wait")
+    node.wait_for_log("takes no messages: Connection refused; they wait")
     with association(node) as channel:
         assert store(channel, *instance_of(new_dataset())).status == 0
     server = TlsServer(certificate, port)
     stack.callback(server.close)
     received = sorted(kinds([xml_of(server.next()) for _ in STORY[:-1]]))
     assert received == sorted(STORY[:-1])
-    node.wait_for_log("is reached again: 0 messages were lost")
+    node.wait_for_log("takes messages again: 0 were lost")
 
 
 def test_what_the_queue_cannot_hold_is_counted_and_told_when_the_server_is_back(
@@ -407,7 +407,7 @@ def test_what_the_queue_cannot_hold_is_counted_and_told_when_the_server_is_back(
         lost += int(match[1])
     assert told + lost == 9
     assert lost >= 5
-    node.wait_for_log("is reached again")
+    node.wait_for_log("takes messages again")
 
 
 def test_a_node_stops_in_time_without_its_syslog_server(
