@@ -168,6 +168,7 @@ class Walker:
         self._form = form
         self._headers = 0
         self.position = 0  # the end of the last element passed
+        self.deepest = 0  # sequences of undefined length in one another, among those passed
 
     def walk(
         self, wanted: Container[int] | None = None, stop: int = UNDEFINED, longest: int = 65536
@@ -287,6 +288,7 @@ class Walker:
             elif tag == _ITEM and expects_items:
                 if length == UNDEFINED:
                     inside.append((False, form))
+                    self.deepest = max(self.deepest, len(inside) // 2)
                 else:
                     position += length
             elif expects_items or tag == _ITEM:

@@ -27,6 +27,7 @@ _DATETIME = re.compile(
     r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{1,6}))?)?)?)?)?)?"
     r"([+-](?:0\d|1[0-4])[0-5]\d)?"
 )
+_LONGEST_DATETIME_RANGE = 64  # characters: two of 26, a hyphen, spaces
 _INTEGER = re.compile(r"([+-]?)0*((?!0)\d+|0)")  # one way only to share out zeros: no time is lost
 _FIRST = ("0000", "01", "01", "00", "00", "00")
 _LAST = ("9999", "12", "31", "23", "59", "59")
@@ -83,7 +84,7 @@ def _test(vr: str, wanted: str) -> _Test | None:
         return _range_test(wanted, date_bounds(wanted), normal_date)
     if vr == "TM":
         return _range_test(wanted, time_bounds(wanted), normal_time)
-    if vr == "DT":
+    if vr == "DT" and len(wanted) <= _LONGEST_DATETIME_RANGE:
         return lambda value: _matches_datetime(wanted, value)
     if vr == "PN":
         pattern = name_pattern(wanted)
@@ -111,7 +112,7 @@ def has_wildcard(text: str) -> bool:
     return "*" in text or "?" in text
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def wildcard(pattern: str) -> re.Pattern[str]:
     """An expression for its fullmatch: `*` any characters, `?` one, all others themselves."""
     return re.compile(_expression(re.sub(r"\*+", "*", pattern)), re.DOTALL)
@@ -228,7 +229,7 @@ def normal_number(text: str) -> str:
         return text
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def name_pattern(wanted: str) -> NamePattern:
     """A key's person name, folded. Trailing empty components do not count, so that `DOE^*` fits a
     name that is nothing but `DOE`."""

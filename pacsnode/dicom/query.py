@@ -89,7 +89,10 @@ _FIGURES = frozenset(keyword for keywords in COMPUTED.values() for keyword in ke
 _NOT_MATCHED = _FIGURES.union(OF_THE_ANSWER)
 _DELIMITER = 8  # bytes: all that a sequence of undefined length has to hold
 _MAX_DEPTH = 8
+_TOO_DEEP = "the identifier has sequences in sequences without end"
 _MAX_TEXT = 4096  # what patterns cost grows with their length
+_MAX_PATTERNS = 1000  # and with their number; values to be found as they are cost nothing
+_PATTERN_VRS = frozenset({"PN", "DA", "TM", "DT"})
 
 
 def parse_query(
@@ -132,11 +135,19 @@ def _elements(identifier: bytes, transfer_syntax_uid: str) -> list[Element]:
     window = open_window(BytesIO(identifier), transfer_syntax_uid)
     faults: list[UnreadableDataset] = []
     for form in forms_of(transfer_syntax_uid, window.at(0, 8)):
+        walker = Walker(window, form)
+        elements: dict[int, Element] = {}
         try:
-            # However long a key says it is, it is read: one passed over would narrow nothing.
-            return list(Walker(window, form).walk(longest=UNDEFINED))
+            # However long a key says it is, it is read: one passed over would narrow nothing. Of
+            # two with one tag the first counts, as in an instance.
+            for element in walker.walk(longest=UNDEFINED):
+                elements.setdefault(element.tag, element)
+                if walker.deepest > _MAX_DEPTH:
+                    raise UnreadableIdentifier(_TOO_DEEP)
         except UnreadableDataset as fault:
             faults.append(fault)
+            continue
+        return list(elements.values())
     raise UnreadableIdentifier(f"the identifier cannot be read: {faults[0]}") from faults[0]
 
 
@@ -170,7 +181,7 @@ def _key(element: Element, characters: CharacterSet, level: Level, depth: int = 
             f"the sequence ({element.tag:08X}) of the identifier has no items"
         )
     if depth >= _MAX_DEPTH:
-        raise UnreadableIdentifier("the identifier has sequences in sequences without end")
+        raise UnreadableIdentifier(_TOO_DEEP)
     item = item or ()
     inside = characters_of(item, characters)
     items = tuple(
@@ -186,6 +197,9 @@ def _texts(element: Element, vr: str, characters: CharacterSet) -> tuple[str, ..
     texts = tuple(text for text in texts_of(element, vr, characters) if text)
     if vr != "UI" and any(len(text) > _MAX_TEXT for text in texts):
         raise InvalidQuery(f"({element.tag:08X}) has a value that is longer than any to be found")
+    patterns = sum(1 for text in texts if vr in _PATTERN_VRS or "*" in text or "?" in text)
+    if vr != "UI" and patterns > _MAX_PATTERNS:
+        raise InvalidQuery(f"({element.tag:08X}) has over {_MAX_PATTERNS} values to compare with")
     return texts
 
 

@@ -18,6 +18,7 @@ from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Key, Model, Query, parse_query, query_from_keys
 from pacsnode.errors import InvalidQuery, UnreadableIdentifier
 from tests.dicom.raw import EXPLICIT, IMPLICIT, SYNTAXES, element, implicit
+from tests.fuzz.grammar import nested
 
 
 def query(
@@ -245,6 +246,33 @@ def test_a_value_longer_than_any_to_be_found_is_invalid() -> None:
             IMPLICIT,
             Model.STUDY_ROOT,
         )
+
+
+def test_sequences_a_hundred_thousand_deep_cannot_be_read() -> None:
+    for is_undefined in (True, False):
+        deep = nested(100_000, is_undefined=is_undefined)
+        with pytest.raises(UnreadableIdentifier, match="without end"):
+            parse_query(raw(b"STUDY ", deep), EXPLICIT, Model.STUDY_ROOT)
+
+
+def test_of_a_hundred_thousand_keys_that_are_one_the_first_counts() -> None:
+    many = element(0x00100020, "LO", b"A ") + element(0x00100020, "LO", b"B ") * 100_000
+    found = parse_query(raw(b"STUDY ", many), EXPLICIT, Model.STUDY_ROOT)
+    assert [key.values for key in found.matching] == [("A",)]
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"), [(0x00100010, b"A"), (0x00100020, b"*a*b"), (0x00080020, b"20200101-")]
+)
+def test_values_that_take_comparing_are_a_thousand_at_most(tag: int, value: bytes) -> None:
+    for count in (1000, 1001):
+        key = element(tag, "UN", b"\\".join([value] * count))
+        if count > 1000:
+            with pytest.raises(InvalidQuery, match="over 1000 values to compare"):
+                parse_query(raw(b"STUDY ", key), EXPLICIT, Model.STUDY_ROOT)
+        else:
+            found = parse_query(raw(b"STUDY ", key), EXPLICIT, Model.STUDY_ROOT)
+            assert len(found.matching[0].values) == count
 
 
 def test_the_character_set_of_a_modality_stands_in() -> None:
