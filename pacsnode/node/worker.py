@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,7 +68,7 @@ def work(
     node.start()
     if is_first:
         node.tell_start()
-    channel.send(READY)
+    _tell(channel, READY)
     return _watch(node, shared, number, channel, signals)
 
 
@@ -82,7 +83,7 @@ def _watch(
         received = signals.wait(BEAT, channel.fileno())
         if received == signal.SIGHUP:
             _reload(node, shared.path)
-            channel.send(RELOADED)
+            _tell(channel, RELOADED)
         elif received == signal.SIGTERM:
             node.stop(GRACE)
             return 0
@@ -106,6 +107,12 @@ def _reload(node: Node, path: Path | None) -> None:
         logger.error("not reloaded: %s", error)  # noqa: TRY400 the fault says it all
         return
     log.configure(changed.log.level, changed.log.format)
+
+
+def _tell(channel: socket.socket, what: bytes) -> None:
+    """The supervisor; that it is gone is seen by whoever waits for it."""
+    with suppress(ConnectionError):
+        channel.send(what)
 
 
 def _is_hung_up(channel: socket.socket) -> bool:

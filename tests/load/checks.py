@@ -136,5 +136,5 @@ class Checks:
         verified = self._tree.run("verify")
         if verified.returncode != 0:
             self._ledger.fault(f"pacsnode verify: {verified.stdout[-2000:]}")
-        if self._tree.tracebacks():
-            self._ledger.fault(f"a traceback in the log:\n{self._tree.log_tail()}")
+        if traceback := self._tree.traceback():
+            self._ledger.fault(f"in the log: {traceback}")

@@ -143,8 +143,11 @@ class Tree:
         lines = (self._folder / "log").read_text("utf-8", "replace").splitlines()
         return [line for line in lines if " WARNING " in line or " ERROR " in line]
 
-    def tracebacks(self) -> int:
-        return (self._folder / "log").read_bytes().count(b"Traceback")
+    def traceback(self) -> str:
+        """The last one in the log; nothing where there is none."""
+        log = (self._folder / "log").read_text("utf-8", "replace")
+        _, found, rest = log.rpartition("Traceback (")
+        return found + rest[:4000] if found else ""
 
     def _running(self) -> "subprocess.Popen[bytes]":
         assert self._process is not None, "not started"

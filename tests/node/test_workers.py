@@ -17,6 +17,7 @@ from pacsnode.config.load import load
 from pacsnode.config.model import Configuration
 from pacsnode.dicom.message import Channel
 from pacsnode.errors import AssociationRejected, ConfigurationError, NetworkError
+from pacsnode.node import worker
 from pacsnode.node.forking import run
 from pacsnode.node.workers import Supervisor
 from tests.conftest import PATIENCE, RunningNode, StartNode, new_dataset, run_pacsnode
@@ -359,3 +360,13 @@ def test_a_process_that_ends_while_nobody_reads_its_log_goes_nowhere_else() -> N
         finally:
             os._exit(99)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 3
+
+
+def test_a_worker_whose_supervisor_is_gone_when_it_is_ready_sees_that_as_any_other_does() -> None:
+    """Forked a moment before kill -9 of all processes there were, it was not among them."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        assert not worker._is_hung_up(theirs)
+        ours.close()
+        worker._tell(theirs, worker.READY)
+        assert worker._is_hung_up(theirs)
