@@ -165,7 +165,11 @@ def run(
         before = _contents(node)
         begun = time.monotonic()
         _rounds(node, feeder, figures, (range(half), READERS), tell)
-        assert _contents(node) == before, "callers that may not store have changed something"
+        changed = [name for name, digest in _contents(node).items() if before.get(name) != digest]
+        assert not changed, f"callers that may not store have changed {changed[:10]}"
+        assert len(before) == len(_contents(node)), (
+            "callers that may not store have removed something"
+        )
         sentinels.check()
         _rounds(node, feeder, figures, (range(half, streams), WRITERS), tell)
         figures.seconds = time.monotonic() - begun

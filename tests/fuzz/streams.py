@@ -55,8 +55,9 @@ class Stream(NamedTuple):
 def stream(seed: int, number: int, titles: Sequence[str]) -> Stream:
     """The stream of this number, called by one of `titles`."""
     random = Random(f"{seed}-{number}")
-    pdus = session(random, random.choice(titles))
-    _disorder(random, pdus)
+    title = random.choice(titles)
+    pdus = session(random, title)
+    _disorder(random, pdus, title)
     data = bytearray(b"".join(pdus))
     if random.random() < 0.45:
         # What follows the request, mostly: a request made wrong ends an association early.
@@ -105,8 +106,9 @@ _USER_ITEMS: Sequence[Callable[[Random], bytes]] = (
 )
 
 
-def _disorder(random: Random, pdus: list[bytes]) -> None:
-    """Now and then a PDU twice, at a wrong place, missing, or out of another association."""
+def _disorder(random: Random, pdus: list[bytes], title: str) -> None:
+    """Now and then a PDU twice, at a wrong place, missing, or out of another association of the
+    same caller."""
     while random.random() < 0.2:
         index = random.randrange(len(pdus))
         act = random.randrange(5)
@@ -117,7 +119,7 @@ def _disorder(random: Random, pdus: list[bytes]) -> None:
         elif act == 2:
             pdus.append(pdus.pop(index))
         elif act == 3:
-            pdus.insert(index, random.choice(session(random)))
+            pdus.insert(index, random.choice(session(random, title)))
         else:
             kind = random.choice((raw.AC, raw.RJ, raw.RELEASE_RP, 0, 8, 0xFF, raw.RQ))
             pdus.insert(index, pdu(kind, random.randbytes(random.choice((0, 4, 68, 200)))))
