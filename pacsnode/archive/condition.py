@@ -21,6 +21,8 @@ def troubles(storage: Storage, index: Index, policy: Policy, reception: Receptio
     else:
         if stuck:
             yield f"storage commitment: {stuck} reports could not be delivered for some time"
+    if index.fault:
+        yield f"{index.fault}: mend the disk, then run `pacsnode reindex`"
     if reception.failure:
         yield f"the last instance could not be stored: {reception.failure}"
 

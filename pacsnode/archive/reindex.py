@@ -110,16 +110,13 @@ class _Rebuilding:
 
     def build(self) -> None:
         """The new index, whole, beside the old one."""
-        if self._storage.is_empty and self._old.has_instances:
-            raise ArchiveMismatch(
-                f"data_dir: {self._folder.instances} holds no instances, but the index knows some: "
-                "is the right disk mounted? To begin with an empty index all the same, remove "
-                f"{self._folder.index}"
-            )
+        if self._storage.archive_id is None:
+            self._require_instances()
         index = self._begun()
         try:
             if not self._is_other:
                 self._carry_over(index)
+            self._require_instances()
             with self._storage.changing():
                 # Before there are rows: what was to be removed must not come back.
                 settle_pending(self._storage, index, self._character_sets)
@@ -135,6 +132,15 @@ class _Rebuilding:
             self._successor.remove()
             raise
         self._successor.complete(index)
+
+    def _require_instances(self) -> None:
+        """Raises ArchiveMismatch where the tree has none, and there must have been some."""
+        if self._storage.is_empty and self._old.has_instances:
+            raise ArchiveMismatch(
+                f"data_dir: {self._folder.instances} holds no instances, but the index knows some: "
+                "is the right disk mounted? To begin with an empty index all the same, remove "
+                f"{self._folder.index}"
+            )
 
     def finish(self) -> Rebuilt:
         """Put it in the old one's place, which nobody has open any more."""

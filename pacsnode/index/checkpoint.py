@@ -22,7 +22,7 @@ EVERY = 16
 
 class Checkpoints:
     """At most one at a time; SQLite lets no second process in. `connection` is used for nothing
-    else."""
+    else. `fault`: what the disk failed at once, for nobody can tell whether that is mended."""
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Checkpoints:
         self._commits = 0
         self._salts = b""
         self._due_at = STEP
+        self.fault = ""
 
     def after_commit(self) -> None:
         """To be called outside the turn. What fails here is tried again later and loses nothing."""
@@ -51,6 +52,7 @@ class Checkpoints:
             log.warning("a checkpoint of the index failed: %s", error)
             if "I/O" in str(error):
                 # Tried again it may succeed without having mended what failed (durability.py).
+                self.fault = f"a checkpoint of the index failed: {error}"
                 log.error(  # noqa: TRY400  # the line above says what failed
                     "the disk failed under the index: mend it, then run `pacsnode reindex`"
                 )

@@ -263,6 +263,11 @@ class Database(peewee.SqliteDatabase):
         if busy:
             raise IndexFailure(f"{self.database}: renewing the log: somebody still reads it")
 
+    @property
+    def fault(self) -> str:
+        """See Checkpoints."""
+        return self._upkeep.checkpoints.fault if self._upkeep is not None else ""
+
     def check(self) -> None:
         """Read all of the file and see that it is whole. Raises IndexDamaged or IndexFailure."""
         with self.reading() as connection:

@@ -191,6 +191,11 @@ class Index:
             yield from (conflict for _, conflict in page)
             last = page[-1][0]
 
+    @property
+    def fault(self) -> str:
+        """What the disk under the index failed at, as far as this process has seen."""
+        return self._database.fault
+
     def check(self) -> None:
         """Read the whole index file, a gigabyte in some seconds, and see that it is sound. Raises
         IndexDamaged, which names `pacsnode reindex`."""

@@ -9,6 +9,7 @@ import pytest
 from pacsnode.archive import Archive
 from pacsnode.dicom.commitment import CommitmentRequest, Reference
 from pacsnode.errors import OutOfSpace, StorageError, UnreadableDataset
+from pacsnode.index import Index
 from tests.archive.conftest import OpenArchive
 from tests.archive.instances import CT, Sample, store
 
@@ -77,3 +78,12 @@ def test_reports_that_are_never_taken_are_told(archive: Archive) -> None:
         assert claimed is not None
         archive.commitments.postpone(claimed, -1)
     assert only(archive).startswith("storage commitment: 1 reports could not be delivered")
+
+
+def test_a_checkpoint_that_failed_is_told_for_good(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can tell whether what it left in the database is on the disk."""
+    monkeypatch.setattr(Index, "fault", "a checkpoint of the index failed: disk I/O error")
+    (trouble,) = archive.troubles()
+    assert "pacsnode reindex" in trouble

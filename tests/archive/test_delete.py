@@ -1,5 +1,7 @@
 """Instances go, with files and folders, in batches."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from pacsnode.archive import Archive
 from pacsnode.archive import delete as delete_module
 from pacsnode.archive.delete import delete_selected
+from pacsnode.errors import StorageError
 from tests.archive.instances import EVERYTHING, Sample, everything, faults, files, read, store
 
 
@@ -130,3 +133,35 @@ def test_a_study_is_known_by_its_uid_until_it_is_gone(archive: Archive, sample: 
     assert not archive.study("1.2.3.4.5")
     archive.delete(EVERYTHING)
     assert not archive.study(uid)
+
+
+def test_a_file_that_cannot_be_removed_stops_no_start_and_goes_when_it_can(
+    open_again: Callable[..., Archive],
+    data_dir: Path,
+    sample: Sample,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    archive = open_again()
+    other = sample.but(sop="1.2.3.2")
+    store(archive, sample)
+    store(archive, other)
+    path = data_dir / "instances" / sample.place
+    path.unlink()
+    path.mkdir()  # which nobody may remove as a file, not even root
+    with pytest.raises(StorageError, match=re.escape(str(path))):
+        archive.delete(EVERYTHING)
+    assert not (data_dir / "instances" / other.place).exists()
+    assert not everything(archive)
+    for _ in range(2):
+        caplog.clear()
+        archive = open_again()
+        assert str(path) in caplog.text
+        assert archive.statistics().known.pending == 1
+        store(archive, other)
+        assert read(archive, other) == other.dataset
+    path.rmdir()
+    path.write_bytes(b"what was deleted")
+    archive = open_again()
+    assert not path.exists()
+    assert archive.statistics().known.pending == 0
+    assert not faults(archive)

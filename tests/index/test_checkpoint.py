@@ -153,6 +153,7 @@ def test_a_checkpoint_that_fails_fails_nobody_and_is_tried_again(
     assert 1 < modes.count("failed") < 10
     assert text in caplog.text
     assert ("reindex" in caplog.text) == ("I/O" in text)
+    assert (text in index.fault) == ("I/O" in text)
     modes.clear()
     add(index, 2, 300)
     assert modes
