@@ -111,6 +111,9 @@ def _invoke(arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except ConfigurationError as error:
+        complain(*error.faults)
+        return exit_code(error)
     except PacsnodeError as error:
         complain(str(error))
         return exit_code(error)

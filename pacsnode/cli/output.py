@@ -33,9 +33,9 @@ SHORT_TITLES = {
 UNLIMITED = 100_000
 
 
-def complain(text: str) -> None:
-    """A failure, or a remark, a line each on standard error."""
-    for line in text.split("\n"):
+def complain(*lines: str) -> None:
+    """A failure, or a remark, on standard error: a line each, whatever is in it."""
+    for line in lines:
         click.echo(printable(line), err=True)
 
 

@@ -101,6 +101,16 @@ def test_text_of_datasets_cannot_write_terminal_escapes(
     assert not {"\x1b", "\x07", "\x9b"} & set(out + err)
 
 
+def test_a_name_with_a_line_break_makes_no_line_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output.complain("evil\nall is well.dcm: no DICOM", "second")
+    output.say("evil\rall is well")
+    out, err = capsys.readouterr()
+    assert err == "evil\\nall is well.dcm: no DICOM\nsecond\n"
+    assert out == "evil\\rall is well\n"
+
+
 def test_on_a_terminal_escapes_are_the_programs_own(tmp_path: Path) -> None:
     script = (
         "from pydicom import Dataset; from pacsnode.cli import output; ds = Dataset();"

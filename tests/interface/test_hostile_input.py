@@ -306,4 +306,4 @@ def test_paths_of_the_command_line_are_shown_as_escapes(node: RunningNode, tmp_p
     said = node.command("import", path)
     assert said.returncode == 1
     assert "\x1b" not in said.stderr
-    assert "evil\\x1b[2J" in said.stderr
+    assert "evil\\x1b[2J\\nname.dcm: " in said.stderr
