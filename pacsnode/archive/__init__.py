@@ -50,8 +50,7 @@ __all__ = [
 
 
 class Archive:
-    """The node's instances. Safe to use from many threads, each of which calls `release_thread`
-    when it has done, and beside other processes."""
+    """The node's instances. Safe to use from many threads, and beside other processes."""
 
     def __init__(self, folder: DataFolder, storage: Storage, index: Index, policy: Policy) -> None:
         self._folder = folder
@@ -191,10 +190,6 @@ class Archive:
         policy = replace(self._policy, on_duplicate=OnDuplicate.REPLACE)
         reception = Reception(self._storage, self._index, policy, self._behind, keeps_replaced=True)
         return conflicts.adopt(self._storage, self._index, reception, conflict.name)
-
-    def release_thread(self) -> None:
-        """Let go of what the index holds for the calling thread."""
-        self._index.release_thread()
 
     def close(self) -> None:
         """Close index and data folder. Nothing may be under way."""

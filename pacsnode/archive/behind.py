@@ -74,7 +74,6 @@ class Behind:
             self._is_closing.wait(pause)
             self._is_wanted.clear()
             pause = GATHERING if self._sync() else AGAIN
-        self._index.release_thread()
 
     def _sync(self) -> bool:
         """Whether nothing is left of what waited."""

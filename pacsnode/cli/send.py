@@ -1,6 +1,6 @@
 """pacsnode send."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +87,7 @@ def _send_own(run: Run, target: "Peer", wanted: Mapping[str, Sequence[str]]) -> 
         shown = stack.enter_context(bar())
         if shown.is_shown:
             shown.expect(sum(1 for _ in _own(archive, wanted)))
-        for done in sending.run(run, target, _own(archive, wanted), archive.release_thread):
+        for done in sending.run(run, target, _own(archive, wanted)):
             shown.at(done)
     say(str(sending))
     return sending.code()
@@ -107,20 +107,14 @@ class Sending:
     def __init__(self) -> None:
         self._sent = self._warned = self._failed = 0
 
-    def run(
-        self,
-        run: Run,
-        target: "Peer",
-        sendables: "Iterable[Sendable]",
-        thread_ended: Callable[[], None] = lambda: None,
-    ) -> Iterator[int]:
+    def run(self, run: Run, target: "Peer", sendables: "Iterable[Sendable]") -> Iterator[int]:
         """Send; yields how many have been dealt with. Raises NetworkError where the peer cannot be
         had at all."""
         from pacsnode.node.build import build_connect
         from pacsnode.scu.store import send
 
         connect = build_connect(run.configuration)
-        with closing(send(connect, target, sendables, thread_ended=thread_ended)) as outcomes:
+        with closing(send(connect, target, sendables)) as outcomes:
             for outcome in outcomes:
                 self._take(outcome)
                 yield self._sent + self._warned + self._failed

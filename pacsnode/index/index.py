@@ -32,8 +32,7 @@ def _no_file(_stored: StoredInstance, keys: Sequence[Key]) -> bool:
 
 
 class Index:
-    """Which instances there are. Safe to call from many threads, each of which calls
-    `release_thread` when it has done with the index for now, and beside other processes."""
+    """Which instances there are. Safe to call from many threads, and beside other processes."""
 
     def __init__(self, database: Database, archive_id: str) -> None:
         self._database = database
@@ -235,10 +234,6 @@ class Index:
     def stamp(self, number: int) -> None:
         with self._database.writing() as connection:
             connection.execute(f"PRAGMA user_version = {number:d}")
-
-    def release_thread(self) -> None:
-        """Close the calling thread's connection; its next call opens one anew."""
-        self._database.release_thread()
 
     def close(self) -> None:
         """Clean end: without other processes the write-ahead log is gone afterwards. No other call

@@ -3,7 +3,7 @@ unexpected fault ends the attempt and not the process."""
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from pacsnode.dicom.message import Tick
@@ -35,13 +35,8 @@ class Job(Protocol):
 class Runner:
     """Runs jobs until it is stopped. Made and started in the process that it is for, not forked."""
 
-    def __init__(
-        self, jobs: Sequence[Job], thread_ended: Callable[[], None] = lambda: None
-    ) -> None:
-        """`thread_ended` is called in the runner's thread whenever that is about to sleep or end:
-        to let go of what is held for a thread."""
+    def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = jobs
-        self._thread_ended = thread_ended
         self._is_wanted = threading.Event()
         self._is_stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -78,7 +73,6 @@ class Runner:
         while not self._is_stopping.is_set():
             self._is_wanted.clear()
             pause = min((self._run_job(job) for job in self._jobs), default=EVERY)
-            self._thread_ended()
             self._is_wanted.wait(min(max(pause, SHORTEST), EVERY))
 
     def _run_job(self, job: Job) -> float:

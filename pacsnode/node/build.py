@@ -77,7 +77,7 @@ def build_jobs(
     from pacsnode.jobs.commit import CommitmentReports
 
     reports = CommitmentReports(archive, connect, modalities, configuration.commit.retry_hours)
-    return Runner([reports], archive.release_thread)
+    return Runner([reports])
 
 
 def build_trail(configuration: Configuration) -> "Trail":

@@ -90,11 +90,7 @@ def _standing_in(
     from pacsnode.scp import Access
     from pacsnode.scp.report import ReportsOnly
 
-    handler = ReportsOnly(
-        Access(build_settings(configuration)),
-        reports.note,
-        archive.release_thread if archive is not None else lambda: None,
-    )
+    handler = ReportsOnly(Access(build_settings(configuration)), reports.note)
     lock = configuration.data_dir / NODE_LOCK
     before = _mark(lock)
     listener = net.listen(

@@ -99,7 +99,6 @@ class Dispatcher:
         rights = self._access.rights(caller)
         self._access.ended(caller)
         self._witness.ended(caller, rights)
-        self._archive.release_thread()
 
     def begin_store(self, request: StoreRequest) -> Sink:
         rights = self._access.rights(request.caller)

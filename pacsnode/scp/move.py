@@ -35,7 +35,6 @@ def move(
             tick=tick,
             may_go_on=lambda: not request.cancelled(),
             spool_folder=spool_folder,
-            thread_ended=archive.release_thread,
         )
 
     yield from retrieve(request, archive, send_there, default_character_set, witness)

@@ -49,14 +49,11 @@ def report(request: EventReportRequest, note: Note) -> Iterator[Answer]:
 
 class ReportsOnly:
     """The message.Handler of a command that waits for reports where no node runs: by the node's
-    rules, C-ECHO and reports. `thread_ended` is called by each thread as its last act."""
+    rules, C-ECHO and reports."""
 
-    def __init__(
-        self, access: Access, note: Note, thread_ended: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, access: Access, note: Note) -> None:
         self._access = access
         self._note = note
-        self._thread_ended = thread_ended
 
     def welcomes(self, host: str) -> bool:
         return self._access.welcomes(host)
@@ -66,7 +63,6 @@ class ReportsOnly:
 
     def ended(self, caller: Caller) -> None:
         self._access.ended(caller)
-        self._thread_ended()
 
     def begin_store(self, request: StoreRequest) -> Sink:
         return RefusingSink(_ABSENT)

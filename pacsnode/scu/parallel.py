@@ -36,11 +36,10 @@ def send_side_by_side(
     pending: Iterator[Sendable],
     sending: Sending,
     may_go_on: Callable[[], bool],
-    thread_ended: Callable[[], None],
 ) -> Generator[Outcome, None, None]:
     """As scu.store.send, over up to `peer.associations`. Closing the iterator aborts what is under
-    way. `thread_ended` is called by each thread as its last act."""
-    senders = _Senders(connect, peer, sending, thread_ended)
+    way."""
+    senders = _Senders(connect, peer, sending)
     try:
         yield from _outcomes(senders, pending, sending, may_go_on)
         senders.finish()
@@ -78,13 +77,10 @@ def _outcomes(
 class _Senders:
     """The threads and what they share. `outstanding` is how many instances have no outcome yet."""
 
-    def __init__(
-        self, connect: Connect, peer: Peer, sending: Sending, thread_ended: Callable[[], None]
-    ) -> None:
+    def __init__(self, connect: Connect, peer: Peer, sending: Sending) -> None:
         self._connect = connect
         self._peer = peer
         self._sending = sending
-        self._thread_ended = thread_ended
         self._prospects = Prospects()
         self._tasks = Tasks()
         self._results: queue.SimpleQueue[Outcome | _Opened | _Fault] = queue.SimpleQueue()
@@ -185,8 +181,6 @@ class _Senders:
         except BaseException as error:  # noqa: BLE001  # raised again by next_outcome
             sender.abort()
             self._results.put(_Fault(error))
-        finally:
-            self._thread_ended()
 
     def _work(self, sender: Sender) -> None:
         while (task := self._tasks.take(sender, wait=True)) is not None:

@@ -28,7 +28,6 @@ def send(
     tick: Tick = no_tick,
     may_go_on: Ask = always,
     spool_folder: str | None = None,
-    thread_ended: Callable[[], None] = lambda: None,
 ) -> Generator[Outcome, None, None]:
     """Send to `peer`, over up to `peer.associations` at once; one Outcome for each instance, in an
     order of the sender's own.
@@ -40,14 +39,13 @@ def send(
     under way comes to its end, and nothing else is begun or tried again.
 
     What `tick` or `may_go_on` raises ends everything. Closing the iterator releases the
-    association; where several are at work it aborts them. `thread_ended` is called by each thread
-    that was started, as its last act.
+    association; where several are at work it aborts them.
     """
     sending = Sending(peer.transfer_syntaxes, originator, guarded(tick), spool_folder)
     ask, pending = guarded(may_go_on), iter(sendables)
     try:
         if peer.associations > 1:
-            yield from send_side_by_side(connect, peer, pending, sending, ask, thread_ended)
+            yield from send_side_by_side(connect, peer, pending, sending, ask)
         else:
             yield from _send(
                 Sender(connect, peer, sending, Prospects(), ask), pending, sending, ask

@@ -234,8 +234,6 @@ def at_once(archive: Archive, samples: list[Sample], start: threading.Barrier) -
             return receipt.finish().kind
         except DuplicateRefused:
             return None
-        finally:
-            archive.release_thread()
 
     with ThreadPoolExecutor(len(samples)) as pool:
         return list(pool.map(one, samples))

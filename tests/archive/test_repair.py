@@ -255,8 +255,6 @@ def test_repairing_beside_a_node_that_stores_and_deletes_touches_nothing_of_its(
         except BaseException as error:
             failures.append(error)
             raise
-        finally:
-            archive.release_thread()
 
     thread = threading.Thread(target=busy)
     thread.start()

@@ -105,8 +105,6 @@ def test_verify_beside_storing_and_deleting_raises_no_false_alarm(archive: Archi
         except BaseException as error:
             failures.append(error)
             raise
-        finally:
-            archive.release_thread()
 
     thread = threading.Thread(target=busy)
     thread.start()

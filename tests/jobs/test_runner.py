@@ -35,8 +35,8 @@ class Job:
 
 
 @contextmanager
-def running(*jobs: Job, thread_ended: Callable[[], None] = lambda: None) -> Iterator[Runner]:
-    runner = Runner(jobs, thread_ended)
+def running(*jobs: Job) -> Iterator[Runner]:
+    runner = Runner(jobs)
     runner.start()
     try:
         yield runner
@@ -123,13 +123,6 @@ def test_what_does_not_end_is_left(caplog: pytest.LogCaptureFixture) -> None:
         runner.stop(0.01)
         may_end.set()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-
-
-def test_what_is_held_for_the_thread_is_let_go_of_before_it_sleeps_and_ends() -> None:
-    job = Job()
-    let_go: queue.Queue[int] = queue.Queue()
-    with running(job, thread_ended=lambda: let_go.put(threading.get_ident())):
-        assert let_go.get(timeout=PATIENCE) == job.await_run()
 
 
 def test_a_machine_without_threads_leaves_the_work_to_others(

@@ -37,7 +37,6 @@ class FakeArchive:
     error: PacsnodeError | None = None
     fails_at: tuple[int, int] = (0, 0)
     selections: int = 0
-    released: int = 0
     ae_title: str = "PACSNODE"
 
     def select(self, query: Query) -> Iterator[StoredInstance]:
@@ -56,9 +55,6 @@ class FakeArchive:
         if instance.uids.sop_instance_uid in self.missing:
             raise InstanceMissing(f"{instance.uids.sop_instance_uid}: no file")
         yield StoredFile(BytesIO(DATA), instance)
-
-    def release_thread(self) -> None:
-        self.released += 1
 
 
 def identifier(level: str = "STUDY", **keys: str) -> Dataset:

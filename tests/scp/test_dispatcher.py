@@ -100,11 +100,9 @@ def test_each_operation_has_one_line_with_its_numbers(caplog: pytest.LogCaptureF
     assert "move from 'WORKSTATION': 0000, 2 completed, 0 failed" in lines[0]
 
 
-def test_the_end_of_an_association_gives_back_its_place_and_its_database_connection() -> None:
-    archive = FakeArchive()
-    made = dispatcher("echo", archive=archive)
+def test_the_end_of_an_association_gives_back_its_place() -> None:
+    made = dispatcher("echo")
     made.ended(CALLER)
-    assert archive.released == 1
     (answer,) = made.handle(echo())
     assert answer.status == 0x0124
 

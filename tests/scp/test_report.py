@@ -1,7 +1,6 @@
 """Reports of peers: taken by those who may commit, and by a command nothing else."""
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -67,8 +66,8 @@ def access(services: frozenset[str]) -> Access:
     return Access(settings)
 
 
-def admitted(notes: Notes, *services: str, ended: Callable[[], None] = lambda: None) -> ReportsOnly:
-    handler = ReportsOnly(access(frozenset(services)), notes.note, ended)
+def admitted(notes: Notes, *services: str) -> ReportsOnly:
+    handler = ReportsOnly(access(frozenset(services)), notes.note)
     assert handler.admit(CALLER) is None
     return handler
 
@@ -126,13 +125,11 @@ def test_a_command_refuses_everything_else_for_now() -> None:
     assert sink.finish().status == status.OUT_OF_RESOURCES
 
 
-def test_a_place_is_given_back_and_the_thread_let_go() -> None:
-    ended: list[bool] = []
+def test_a_place_is_given_back() -> None:
     rules = access(frozenset({"commit"}))
-    handler = ReportsOnly(rules, Notes().note, lambda: ended.append(True))
+    handler = ReportsOnly(rules, Notes().note)
     assert handler.admit(CALLER) is None
     assert rules.count() == 1
     handler.ended(CALLER)
     assert rules.count() == 0
-    assert ended == [True]
     assert handler.welcomes("192.0.2.9")

@@ -105,20 +105,6 @@ def test_nothing_to_send_opens_none() -> None:
     assert peer.attempts == 0
 
 
-def test_each_thread_lets_go_of_what_it_holds() -> None:
-    ended: list[str] = []
-    peer = ScriptedPeer(verdicts=verdicts(Meeting(2), 20))
-    threads = set()
-
-    def ending() -> None:
-        ended.append("")
-        threads.add(threading.get_ident())
-
-    list(send(peer, TWO, samples(20), thread_ended=ending))
-    assert len(ended) == len(threads) == 2
-    assert threading.get_ident() not in threads
-
-
 def test_a_peer_that_takes_one_association_only_gets_all_on_that() -> None:
     refused = AssociationRejected("local limit exceeded", 2, 3, 2)
     peer = ScriptedPeer(refusals=[None, refused, refused])
