@@ -4,8 +4,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -151,14 +151,19 @@ class Soak:
         counts: Counter[str] = Counter()
         for visitor in self._visitors:
             counts.update(visitor.counts)
-        files = (self.tree.data_dir / "instances").glob("*/*/*.dcm")
         return Sample(
             seconds=time.monotonic() - self._begun,
             held=held,
             counts=counts,
             instances=sum(len(self.ledger.acknowledged(each)) for each in self.ledger.patients()),
-            stored_bytes=sum(each.stat().st_size for each in files),
+            stored_bytes=sum(self._sizes()),
         )
+
+    def _sizes(self) -> Iterator[int]:
+        """Bytes of each file in the tree."""
+        for path in (self.tree.data_dir / "instances").glob("*/*/*.dcm"):
+            with suppress(FileNotFoundError):  # deleted at this moment
+                yield path.stat().st_size
 
     def _at_rest(self) -> Held:
         """What the node holds once it has no more threads than at the first look; then, once their
