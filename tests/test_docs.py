@@ -49,3 +49,14 @@ def test_the_libraries_of_the_readme_are_the_dependencies() -> None:
     for library in ("click", "rich", "sdnotify", "blake3", "peewee", "pynetdicom", "pydantic"):
         assert library in names
         assert library in README
+
+
+def test_the_promises_name_tests_that_exist() -> None:
+    promises = README.partition("## What it promises")[2].partition("\n## ")[0]
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", promises)
+    assert len(named) >= 20
+    for path, name in named:
+        text = (ROOT / path).read_text("utf-8")
+        assert f"def {name}(" in text, f"{path}::{name}"
+    rows = [line for line in promises.splitlines() if line.startswith("|")]
+    assert all("`tests/" in row for row in rows[2:])
