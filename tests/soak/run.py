@@ -1,5 +1,6 @@
 """Visitors, a deleter and a reloader at a node, and a look at it at rest from time to time."""
 
+import os
 import random
 import threading
 import time
@@ -160,10 +161,11 @@ class Soak:
         )
 
     def _sizes(self) -> Iterator[int]:
-        """Bytes of each file in the tree."""
-        for path in (self.tree.data_dir / "instances").glob("*/*/*.dcm"):
-            with suppress(FileNotFoundError):  # deleted at this moment
-                yield path.stat().st_size
+        """Bytes of each file in the tree, less what is deleted at this moment."""
+        for folder, _, names in os.walk(self.tree.data_dir / "instances"):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    yield os.stat(os.path.join(folder, name)).st_size
 
     def _at_rest(self) -> Held:
         """What the node holds once it has no more threads than at the first look; then, once their
