@@ -74,7 +74,7 @@ class Sender:
             left = len(self._waiting) + self._in_flight + self._lost
             self._waiting.clear()
         if left:
-            reason = self._fault or f"not sent within {seconds:g} s"
+            reason = self._fault or f"not sent within {seconds:.1f} s"
             log.error("audit: %d messages to the %s are lost: %s", left, self._sink, reason)
 
     def _start(self) -> None:

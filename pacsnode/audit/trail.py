@@ -4,6 +4,7 @@ import os
 import pwd
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -100,8 +101,9 @@ class Writing:
         self._stop.set()
         for tally in self._open_tallies():
             tally.flush()
+        deadline = time.monotonic() + FLUSHING
         for way in self._ways:
-            way.sender.close(FLUSHING)
+            way.sender.close(max(deadline - time.monotonic(), 0))
 
     def _start_clock(self) -> None:
         clock = threading.Thread(target=self._watch, name="audit-clock", daemon=True)
@@ -129,11 +131,11 @@ def open_trail(settings: Audit, ae_title: str, own: ServerTLS | None = None) -> 
     cannot be used."""
     host = socket.gethostname()
     sinks: list[tuple[Encode, Sink]] = []
+    if settings.file is not None:  # the first to be closed: it takes no time
+        sinks.append((partial(to_line, source=ae_title), AuditFile(settings.file)))
     if settings.syslog is not None:
         encode = partial(to_syslog, source=ae_title, host=host)
         sinks.append((encode, _syslog(settings.syslog, own)))
-    if settings.file is not None:
-        sinks.append((partial(to_line, source=ae_title), AuditFile(settings.file)))
     if not sinks:
         return Silent()
     return Writing(Party(ae_title, host), sinks, settings.queue)

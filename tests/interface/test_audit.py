@@ -3,7 +3,9 @@ servers, a real file."""
 
 import base64
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -31,6 +33,7 @@ from tests.conftest import (
 )
 from tests.interface.associations import TIMEOUTS, association, instance_of, proposals, store
 from tests.interface.conftest import free_port_number
+from tests.node.test_workers import workers_of
 
 HEADER = re.compile(rb"<85>1 \S+ \S+ pacsnode \d+ DICOM\+RFC3881 - \xef\xbb\xbf(<AuditMessage>.*)")
 
@@ -504,3 +507,37 @@ def test_a_conflict_that_is_settled_is_told(audited: Audited) -> None:
     assert (adopted["action"], dropped["action"]) == ("update", "delete")
     assert study_of(adopted)["id"] == study_of(dropped)["id"] == first.StudyInstanceUID
     assert adopted["objects"][1]["id"] == "ID5"
+
+
+def test_a_worker_that_is_replaced_is_no_start_of_the_node(audited: Audited) -> None:
+    node = audited()
+    events(trail_of(node), "Application Start")
+    for process in workers_of(node):
+        os.kill(process, signal.SIGKILL)
+    log = node.wait_for_log("ended with SIGKILL")
+    deadline = time.monotonic() + PATIENCE
+    while log.count("serves as process") < 4:
+        assert time.monotonic() < deadline, log
+        time.sleep(0.02)
+        log = node.log
+    with association(node):
+        pass
+    node.stop()
+    types = [line.get("type") for line in told_lines(trail_of(node))]
+    assert types.count("Application Start") == types.count("Application Stop") == 1
+    assert types.count("Login") == types.count("Logout") == 1
+
+
+def test_both_ways_together_end_in_time(start_node: StartNode, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "tls")
+    config = tls_config(authority, free_port_number())
+    node = start_node(config.replace("audit: {", "audit: {file: audit.json, "))
+    with association(node):
+        pass
+    assert node.stop() == 0
+    assert [line["type"] for line in told_lines(trail_of(node))] == [
+        "Application Start",
+        "Login",
+        "Logout",
+        "Application Stop",
+    ]
