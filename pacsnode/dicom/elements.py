@@ -38,6 +38,7 @@ _DELIMITERS = 0xFFFE
 _CHUNK = 16 * 1024
 _MAX_INFLATED = 16 * 1024 * 1024
 _MAX_HEADERS = 500_000
+_MAX_HEADERS_INFLATED = 100_000  # each takes a few bits to send
 
 
 class Form(NamedTuple):
@@ -90,6 +91,7 @@ class Window:
         self._data = b""
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if is_deflated else None
         self._inflated = bytearray()
+        self.most_headers = _MAX_HEADERS_INFLATED if is_deflated else _MAX_HEADERS
 
     def around(self, position: int, length: int) -> tuple[bytes, int]:
         """A buffer with `length` bytes from `position` on, if there are as many, and where in it
@@ -134,6 +136,7 @@ class _Bytes(Window):
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._start = 0
+        self.most_headers = _MAX_HEADERS
 
     def around(self, position: int, length: int) -> tuple[bytes, int]:
         return self._data, position
@@ -161,12 +164,14 @@ def forms_of(transfer_syntax_uid: str, head: bytes) -> tuple[Form, ...]:
 
 
 class Walker:
-    """Goes through a dataset's elements once."""
+    """Goes through a dataset's elements once; over `most` of them, also inside sequences, are none
+    that anybody sends."""
 
-    def __init__(self, window: Window, form: Form) -> None:
+    def __init__(self, window: Window, form: Form, most: int | None = None) -> None:
         self._window = window
         self._form = form
         self._headers = 0
+        self._most = window.most_headers if most is None else most
         self.position = 0  # the end of the last element passed
         self.deepest = 0  # sequences of undefined length in one another, among those passed
 
@@ -203,7 +208,7 @@ class Walker:
         unpack = _UNPACK_LITTLE if form.is_little else _UNPACK_BIG
         data, offset = self._window.around(self.position, 12)
         shift, size = self.position - offset, len(data)
-        left = begun = max(_MAX_HEADERS - self._headers, 0)
+        left = begun = max(self._most - self._headers, 0)
         while left and offset + 8 <= size:
             group, number, vr, length = unpack(data, offset)
             value = offset + 8
@@ -221,7 +226,7 @@ class Walker:
 
     def _header(self, position: int, form: Form) -> _Header | None:
         self._headers += 1
-        if self._headers > _MAX_HEADERS:
+        if self._headers > self._most:
             raise UnreadableDataset("more elements than a header can have")
         data, offset = self._window.around(position, 12)
         if len(data) - offset < 8:

@@ -89,6 +89,8 @@ _FIGURES = frozenset(keyword for keywords in COMPUTED.values() for keyword in ke
 _NOT_MATCHED = _FIGURES.union(OF_THE_ANSWER)
 _DELIMITER = 8  # bytes: all that a sequence of undefined length has to hold
 _MAX_DEPTH = 8
+# A deflated identifier of 64 KB may hold eight million: they have to be paid for.
+_FEW_KEYS, _SHORTEST_KEY = 1000, 8  # elements; bytes of one
 _TOO_DEEP = "the identifier has sequences in sequences without end"
 _MAX_TEXT = 4096  # what patterns cost grows with their length
 _MAX_PATTERNS = 1000  # and with their number; values to be found as they are cost nothing
@@ -135,7 +137,7 @@ def _elements(identifier: bytes, transfer_syntax_uid: str) -> list[Element]:
     window = open_window(BytesIO(identifier), transfer_syntax_uid)
     faults: list[UnreadableDataset] = []
     for form in forms_of(transfer_syntax_uid, window.at(0, 8)):
-        walker = Walker(window, form)
+        walker = Walker(window, form, _FEW_KEYS + len(identifier) // _SHORTEST_KEY)
         elements: dict[int, Element] = {}
         try:
             # However long a key says it is, it is read: one passed over would narrow nothing. Of

@@ -1,5 +1,6 @@
 """Elements one by one: forms, headers out of order, sequences passed over."""
 
+import zlib
 from io import BytesIO
 from itertools import islice
 
@@ -126,6 +127,16 @@ def test_elements_that_lie_across_two_reads_are_read_whole(shift: int) -> None:
     found = list(Walker(Window(BytesIO(data)), EXPLICIT_LITTLE).walk())
     assert [each.raw for each in found[1:]] == [b"%06d" % i for i in range(3000)]
     assert found == list(parse(data, EXPLICIT_LITTLE))
+
+
+def test_what_is_inflated_has_fewer_elements() -> None:
+    """A million of them are sent in ten thousand bytes."""
+    elements = element(0x00090010, "LO", b"") * 200_000
+    bomb = BytesIO(zlib.compress(elements, 9, wbits=-zlib.MAX_WBITS))
+    found = Walker(Window(bomb, is_deflated=True), EXPLICIT_LITTLE).walk()
+    assert sum(1 for _ in islice(found, 100_000)) == 100_000
+    with pytest.raises(UnreadableDataset, match="more elements"):
+        next(found)
 
 
 def test_no_dataset_has_elements_without_end() -> None:

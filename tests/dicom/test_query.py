@@ -2,6 +2,7 @@
 
 import struct
 import warnings
+import zlib
 from contextlib import suppress
 from io import BytesIO
 
@@ -17,7 +18,7 @@ from pacsnode.dicom.keys import identifier
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Key, Model, Query, parse_query, query_from_keys
 from pacsnode.errors import InvalidQuery, UnreadableIdentifier
-from tests.dicom.raw import EXPLICIT, IMPLICIT, SYNTAXES, element, implicit
+from tests.dicom.raw import DEFLATED, EXPLICIT, IMPLICIT, SYNTAXES, element, implicit
 from tests.fuzz.grammar import nested
 
 
@@ -253,6 +254,12 @@ def test_sequences_a_hundred_thousand_deep_cannot_be_read() -> None:
         deep = nested(100_000, is_undefined=is_undefined)
         with pytest.raises(UnreadableIdentifier, match="without end"):
             parse_query(raw(b"STUDY ", deep), EXPLICIT, Model.STUDY_ROOT)
+
+
+def test_what_a_deflated_identifier_holds_is_paid_for() -> None:
+    bomb = zlib.compress(raw(b"STUDY ") + bytes(8 << 20), 9, wbits=-zlib.MAX_WBITS)
+    with pytest.raises(UnreadableIdentifier, match="more elements"):
+        parse_query(bomb, DEFLATED, Model.STUDY_ROOT)
 
 
 def test_of_a_hundred_thousand_keys_that_are_one_the_first_counts() -> None:

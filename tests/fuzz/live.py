@@ -41,9 +41,8 @@ SENTINELS = 5
 ROUNDS = 5  # of each half, with a look at what the node holds after each
 SENDERS = 2
 WARM_UP_STREAMS = 300  # sent first: threads and caches are there afterwards
-WARM_UP = 0.1  # part of the streams after which memory is to stay what it is
 MEGABYTE = 1_000_000
-FLAT = 48 * MEGABYTE  # more PSS of the whole tree than after the warm-up: caches, not a leak
+FLAT = 32 * MEGABYTE  # more PSS of the whole tree than after the first round
 
 TABLES = ("patient", "study", "series", "instance", "study_header", "series_header", "flag")
 
@@ -179,8 +178,7 @@ def run(
         sentinels.check()
         _at_rest(node, at_rest)
         figures.held.append((streams, held_by_tree(node.process.pid)))
-    _check_memory(figures, streams)
-    figures.faults += _faults(node.log)
+    figures.faults += [*_grown(figures), *_faults(node.log)]
     return figures
 
 
@@ -282,11 +280,13 @@ def _check_archive(node: RunningNode, figures: Figures) -> None:
     figures.conflicts = len(list((node.data_dir / "conflicts").glob("*")))
 
 
-def _check_memory(figures: Figures, streams: int) -> None:
-    warm = next(held for count, held in figures.held if count >= streams * WARM_UP)
-    last = figures.held[-1][1]
-    grown = last.pss - warm.pss
-    assert grown < FLAT, f"{grown / MEGABYTE:.1f} MB more than after the first streams"
+def _grown(figures: Figures) -> Iterator[str]:
+    """Where memory has not stayed what it was after the first round of a half: caches fill, and
+    callers that may store take more than others."""
+    for half in (figures.held[:ROUNDS], figures.held[ROUNDS : 2 * ROUNDS]):
+        grown = half[-1][1].pss - half[0][1].pss
+        if grown > FLAT:
+            yield f"memory grew by {grown / MEGABYTE:.1f} MB up to {half[-1][0]:,} streams"
 
 
 def _faults(log: str) -> list[str]:
