@@ -82,8 +82,8 @@ _COLUMNS = (
 _DUE = (
     "(due_at <= :now OR due_at > :now + :far)"
     " AND (claimed_until <= :now OR claimed_until > :now + :far)"
-    " AND NOT EXISTS (SELECT 1 FROM commitment AS busy WHERE busy.ae_title = commitment.ae_title"
-    " AND busy.claimed_until > :now AND busy.claimed_until <= :now + :far)"
+    " AND ae_title NOT IN (SELECT ae_title FROM commitment"
+    " WHERE claimed_until > :now AND claimed_until <= :now + :far)"
 )
 _FIND_DUE = f"SELECT id FROM commitment WHERE {_DUE} ORDER BY due_at LIMIT 1"
 _CLAIM = (

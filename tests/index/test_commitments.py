@@ -11,6 +11,7 @@ from pacsnode import index as index_room
 from pacsnode.dicom.commitment import CommitmentReport, CommitmentRequest, Failure, Reference
 from pacsnode.index import Index, commitments
 from pacsnode.index.commitments import FAR, KEPT, LEASE, SECOND, Asked, Backlog, Commitment
+from tests.index.instances import next_connection
 
 NOW = 1_700_000_000 * SECOND
 ONE = Reference("1.2.840.10008.5.1.4.1.1.2", "1.2.3")
@@ -158,6 +159,28 @@ def test_nobody_reports_to_a_requester_twice_at_once(index: Index) -> None:
     assert index.commitments.claim(NOW + 1) is None
     index.commitments.finish(first)
     assert index.commitments.claim(NOW + 1) is not None
+
+
+def test_many_that_wait_for_one_requester_cost_others_little(index: Index) -> None:
+    """Looking for what is due goes through all of them, in the turn of writers: once, not once for
+    each of them."""
+    uids = [f"1.{number}" for number in range(300)]
+    for number, uid in enumerate(uids):
+        index.commitments.give_back(opened(index, uid), NOW - number)
+    found = index.commitments.claim(NOW)
+    assert found is not None
+    assert found.transaction_uid == uids[-1]
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 100
+        return 0
+
+    next_connection(index).set_progress_handler(count, 100)
+    assert index.commitments.claim(NOW) is None
+    next_connection(index).set_progress_handler(None, 0)
+    assert 0 < steps < 100 * len(uids)
 
 
 def test_the_backlog_tells_what_is_stuck(index: Index) -> None:
