@@ -55,7 +55,7 @@ def test_what_grows_is_named(seen: list[Sample], growing: list[str]) -> None:
 def test_some_seconds_of_everything_lose_nothing_and_leave_no_thread(tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    soak = Soak(tmp_path, random.Random(seed), shift=1)
+    soak = Soak(tmp_path, random.Random(seed), per_patient=50)
     soak.run(seconds=6, every=3)
     assert not soak.ledger.faults, soak.tree.warnings()
     first, last = soak.samples[0], soak.samples[-1]

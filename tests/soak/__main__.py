@@ -16,7 +16,7 @@ def main() -> int:
     seconds = arguments.minutes * 60
     print(f"seed {arguments.seed}", flush=True)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        soak = Soak(Path(folder), random.Random(arguments.seed), shift=max(seconds / 40, 5))
+        soak = Soak(Path(folder), random.Random(arguments.seed))
         try:
             soak.run(seconds, arguments.every, _printer(soak.samples))
         except KeyboardInterrupt:

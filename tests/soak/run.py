@@ -20,8 +20,10 @@ from tests.soak.destination import AE_TITLE, destination
 from tests.soak.gate import Gate
 
 VISITORS = 6
-KEPT = 4  # patients that stay; older ones are deleted
-RELOAD_EVERY = 5.0  # seconds
+KEPT = 3  # patients that stay; older ones are deleted: the archive's size stays what it is
+PER_PATIENT = 1000  # instances
+DELETE_EVERY = 0.5  # seconds
+RELOAD_EVERY = 5.0
 SETTLED = 2.0  # seconds: longer than a connection lingers
 AT_REST_WITHIN = 10.0  # seconds until the threads of associations that have ended are gone
 
@@ -37,16 +39,17 @@ class Sample(NamedTuple):
 
 
 class Soak:
-    """A node in `folder`. A new patient begins every `shift` seconds, and an old one goes."""
+    """A node in `folder`. Each patient has so many instances; then a new one begins, and an old
+    one goes."""
 
-    def __init__(self, folder: Path, chance: random.Random, shift: float) -> None:
+    def __init__(self, folder: Path, chance: random.Random, per_patient: int = PER_PATIENT) -> None:
         self.ledger = Ledger()
         self.tree = Tree(folder)
         self.samples: list[Sample] = []
         self.deletions = 0
         self.reloads = 0
         self._checks = Checks(self.tree, self.ledger, KINDS, CALLER)
-        self._shift = shift
+        self._per_patient = per_patient
         self._begun = time.monotonic()
         self._over = threading.Event()
         self._gate = Gate(VISITORS)
@@ -113,11 +116,11 @@ class Soak:
 
     def _patient(self) -> str:
         """Whose instances come at the moment."""
-        return f"PATIENT{int((time.monotonic() - self._begun) / self._shift):05}"
+        return f"PATIENT{self.ledger.acknowledgements // self._per_patient:05}"
 
     def _delete(self) -> None:
         """Those who have been here longest, by the command, while the node runs."""
-        while not self._over.wait(self._shift / 2):
+        while not self._over.wait(DELETE_EVERY):
             for patient_id in self.ledger.patients()[:-KEPT]:
                 self.ledger.leaving(patient_id)
                 key = f"PatientID={patient_id}"
