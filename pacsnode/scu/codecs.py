@@ -1,11 +1,11 @@
-"""The process behind decompression.py: takes one dataset after the other from the socket that its
-command line names, until that is closed. Has no network, no index and little memory."""
+"""The process behind decompression.py: takes one dataset after the other from a socket, until that
+is closed. Has no network, no index and little memory."""
 
 import json
 import os
 import resource
+import signal
 import socket
-import sys
 import time
 from contextlib import suppress
 from typing import IO, cast
@@ -13,11 +13,15 @@ from typing import IO, cast
 from pacsnode.dicom.message import DatasetSource
 from pacsnode.dicom.transcode import transcode
 from pacsnode.errors import TranscodingError
-from pacsnode.scu.decompression import LONGEST_ANSWER, PROGRESS
+from pacsnode.scu.decompression import LONGEST_ANSWER, PROGRESS, STUCK
 
 # Bytes of address space. The largest frames there are take four times 200 MB on their way.
 MEMORY = 3 << 30
 TELL_EVERY = 0.3  # seconds
+
+# Whole seconds. Whoever waits ends a codec that loops; where nobody does any more, killed while it
+# looped, this does.
+LEFT_ALONE = round(STUCK) + 10
 
 NO_MEMORY = f"the pixel data would take over {MEMORY >> 30} GiB of memory"
 
@@ -31,8 +35,14 @@ def main(descriptor: int) -> None:
             data, descriptors, _, _ = socket.recv_fds(channel, LONGEST_ANSWER, 2)
             if not data:
                 return
-            with os.fdopen(descriptors[0], "rb") as file, os.fdopen(descriptors[1], "wb+") as spool:
+            signal.alarm(LEFT_ALONE)
+            with (
+                os.fdopen(descriptors[0], "rb") as file,
+                suppress(OSError),  # of closing what could not be written, which was told
+                os.fdopen(descriptors[1], "wb+") as spool,
+            ):
                 answer = _perform(channel, json.loads(data), file, spool)
+            signal.alarm(0)
             channel.send(json.dumps(answer).encode()[:LONGEST_ANSWER])
 
 
@@ -45,6 +55,7 @@ def _perform(
         nonlocal told_at
         if time.monotonic() - told_at >= TELL_EVERY:
             channel.send(PROGRESS)
+            signal.alarm(LEFT_ALONE)
             told_at = time.monotonic()
 
     file.seek(cast(int, request["offset"]))
@@ -52,16 +63,13 @@ def _perform(
     uids = str(request["source_uid"]), str(request["target_uid"])
     try:
         result = transcode(source, *uids, spool, tick)
+        spool.flush()
     except TranscodingError as error:
         return {"refused": str(error)[:500]}
     except MemoryError:
         return {"refused": NO_MEMORY}
-    except ConnectionError:
-        raise
+    except ConnectionError as error:
+        raise SystemExit from error  # nobody waits any more
     except OSError as error:
         return {"failed": error.strerror}
     return {"length": result.length}
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

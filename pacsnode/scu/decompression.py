@@ -11,13 +11,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, cast
 
 from pacsnode.dicom.message import DatasetSource, Tick
 from pacsnode.errors import StorageError, TranscodingError
 
-COMMAND = (sys.executable, "-m", "pacsnode.scu.codecs")
+# With this process's own module path behind the descriptor: -m would put the current folder first,
+# and whatever lies there under the name of a module would be run.
+PROGRAM = (
+    "import sys; descriptor, *sys.path = sys.argv[1:];"
+    " from pacsnode.scu.codecs import main; main(int(descriptor))"
+)
+COMMAND = (sys.executable, "-P", "-c", PROGRAM)
 PROGRESS = b"."
 LONGEST_ANSWER = 4096  # bytes
 
@@ -81,10 +87,10 @@ class Decompressor:
 
     def _start(self) -> socket.socket:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with its:
-            self._channel = ours
+        with its, ExitStack() as unused:
+            unused.callback(ours.close)
             self._process = subprocess.Popen(  # noqa: S603  # the node's own program
-                [*COMMAND, str(its.fileno())],
+                [*COMMAND, str(its.fileno()), *sys.path],
                 # What codecs print is no log line.
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -92,6 +98,8 @@ class Decompressor:
                 pass_fds=[its.fileno()],
                 process_group=0,  # Ctrl-C is for those who can end a dataset well
             )
+            unused.pop_all()
+        self._channel = ours
         return ours
 
     def _answer(self, channel: socket.socket, tick: Tick) -> bytes:

@@ -2,10 +2,15 @@
 
 import base64
 import io
+import json
+import signal
+import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -14,9 +19,10 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from pacsnode.dicom.message import DatasetSource, no_tick
-from pacsnode.errors import TranscodingError
+from pacsnode.errors import StorageError, TranscodingError
 from pacsnode.scu import decompression
 from pacsnode.scu.decompression import Decompressor
+from tests.conftest import PATIENCE
 from tests.dicom import raw
 
 JPEG_LS = "1.2.840.10008.1.2.4.81"
@@ -113,3 +119,54 @@ def test_whoever_waits_is_told_that_time_passes_and_may_give_up(
     with pytest.raises(GaveUp):
         transcode(decompressor, data, RLE, tick)
     assert pixels in transcode(decompressor, data, RLE)
+
+
+def test_what_lies_in_the_current_folder_is_not_run(
+    decompressor: Decompressor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Modules of Python itself would come from there first."""
+    for name in ("json", "select", "socket", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    data, pixels = rle_dataset()
+    assert pixels in transcode(decompressor, data, RLE)
+
+
+def test_a_full_disk_is_no_crash_of_the_codec(decompressor: Decompressor) -> None:
+    data, pixels = rle_dataset()
+    source = DatasetSource(io.BytesIO(data), len(data))
+    with Path("/dev/full").open("wb") as full, pytest.raises(StorageError, match="No space left"):
+        decompressor.transcode(source, RLE, raw.EXPLICIT, full, no_tick)
+    assert pixels in transcode(decompressor, data, RLE)
+
+
+def test_where_no_process_can_be_started_each_instance_is_told_so(
+    decompressor: Decompressor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, pixels = rle_dataset()
+    with monkeypatch.context() as patched:
+        patched.setattr(decompression, "COMMAND", ("/nowhere/python",))
+        for _ in range(2):
+            with pytest.raises(FileNotFoundError):
+                transcode(decompressor, data, RLE)
+    assert pixels in transcode(decompressor, data, RLE)
+
+
+def test_a_codec_that_loops_ends_when_nobody_waits_for_it_any_more() -> None:
+    """Whoever waited was killed, and no Python is run while a codec loops."""
+    loops = (
+        "import sys, time; from pacsnode.scu import codecs;"
+        "codecs.LEFT_ALONE = 1; codecs.transcode = lambda *_: time.sleep(600);"
+        "codecs.main(int(sys.argv[1]))"
+    )
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with (
+        its,
+        subprocess.Popen(
+            [sys.executable, "-c", loops, str(its.fileno())], pass_fds=[its.fileno()]
+        ) as process,
+    ):
+        with ours, tempfile.TemporaryFile() as file:
+            request = {"offset": 0, "length": 0, "source_uid": RLE, "target_uid": raw.EXPLICIT}
+            socket.send_fds(ours, [json.dumps(request).encode()], [file.fileno(), file.fileno()])
+        assert process.wait(PATIENCE) == -signal.SIGALRM
