@@ -26,6 +26,7 @@ from pacsnode.archive.verify import EVERYTHING, is_row_of
 from pacsnode.dicom.instance import StoredInstance
 from pacsnode.errors import ArchiveMismatch, DicomError, StorageError
 from pacsnode.index import Index, OldIndex
+from pacsnode.index.records import REMOVE
 from pacsnode.storage import Storage, StoredFile, place
 
 # done, total. The total is known when the tree has been walked, and 0 until then.
@@ -208,7 +209,15 @@ class _Rebuilding:
     def _carry_over(self, index: Index) -> None:
         for fault in index.salvage(self._folder.index):
             self._complain("", f"not all of it could be taken over: {fault}")
+        self._forget_doomed(index)
         restore_copies(self._storage, index, self._old.copies(), self._character_sets)
+
+    def _forget_doomed(self, index: Index) -> None:
+        """What an earlier run indexed and was deleted or replaced since, its file still to go: a
+        row here would pass for an instance that was stored anew."""
+        doomed = {note.uids for note in index.pending() if note.kind == REMOVE}
+        rows = (index.instance(uids.sop_instance_uid) for uids in doomed)
+        index.forget([row.uids.sop_instance_uid for row in rows if row and row.uids in doomed])
 
     def _carry_lost(self, index: Index) -> None:
         """Instances that were marked as lost are so still, unless their file is whole again."""
