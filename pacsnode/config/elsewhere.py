@@ -18,6 +18,17 @@ class Loader(yaml.SafeLoader):
         super().__init__("")
         self.folder = folder
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        """As PyYAML's, which raises whatever comes up where a value does not fit its tag. The
+        value is not quoted: it may be a secret."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (AttributeError, IndexError, KeyError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a value that is no {kind}", node.start_mark
+            ) from error
+
     def variable(self, node: yaml.Node) -> str | Unavailable:
         name = self._named(node)
         if isinstance(name, Unavailable):

@@ -177,6 +177,8 @@ def _shown(value: object) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
         return "a section"
+    if isinstance(value, list):  # perhaps what was meant as a section with a password
+        return "a list"
     return repr(value)
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from pacsnode.config.values import (
     LONGEST,
+    MOST_BYTES,
     MOST_WORKERS,
     SERVICES,
     AETitle,
@@ -147,7 +148,7 @@ class StorageSettings(Section):
     )
     fsync: bool = Field(True, description=FLAG)
     min_free: Bytes = Field(
-        1024**3, ge=0, description="bytes, also with a unit: 500MB, 1GiB, 1.5TiB"
+        1024**3, ge=0, le=MOST_BYTES, description="bytes, also with a unit: 500MB, 1GiB, 1.5TiB"
     )
     on_duplicate: Literal["keep", "replace", "reject"] = Field(
         "keep", description="keep, replace or reject"

@@ -19,6 +19,7 @@ LONGEST = 1_000_000
 LATER = "comes in a later version"
 
 MOST_WORKERS = 64
+MOST_BYTES = 1 << 62
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -68,7 +69,10 @@ def to_bytes(value: object) -> object:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
     if match is None or match[2].upper() not in _MULTIPLES:
         raise ValueError(f"{value!r} is no number of bytes")
-    return int(float(match[1]) * _MULTIPLES[match[2].upper()])
+    count = float(match[1]) * _MULTIPLES[match[2].upper()]
+    if count > MOST_BYTES:  # infinity too
+        raise ValueError(f"{value[:40]!r} is more than any disk has")
+    return int(count)
 
 
 def _services(value: object) -> object:

@@ -26,6 +26,11 @@ class Alone:
         self._started_at = time.time()
 
     @property
+    def configuration(self) -> Configuration:
+        """What it runs with, and takes over from changed files."""
+        return self._node.configuration
+
+    @property
     def addresses(self) -> Addresses:
         return self._node.addresses
 

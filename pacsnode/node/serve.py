@@ -119,7 +119,7 @@ def reload(node: Alone | Supervisor, path: Path | None) -> None:
         for fault in error.faults:
             logger.error("not reloaded: %s", fault)  # noqa: TRY400 the fault says it all
         return
-    warn_of_certificates(changed)
+    warn_of_certificates(node.configuration)
     log.configure(changed.log.level, changed.log.format)
     logger.info("%s reloaded: access, modalities, log, certificates", path)
     if waiting:

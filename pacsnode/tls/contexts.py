@@ -91,8 +91,12 @@ def remarks(settings: ServerTLS | ClientTLS, where: str) -> Sequence[str]:
     soon. For settings that a context was made of."""
     if settings.certificate is None:
         return []
+    try:
+        shown = certificates_in(settings.certificate.read_bytes())
+    except OSError:  # it is being renewed this moment
+        return []
     now, said = datetime.now(UTC), []
-    for certificate in certificates_in(settings.certificate.read_bytes()):
+    for certificate in shown:
         day = f"{certificate.not_after:%Y-%m-%d}"
         file = f"{where}.certificate: {settings.certificate}"
         if certificate.not_after < now:

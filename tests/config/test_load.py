@@ -75,6 +75,9 @@ def test_all_faults_come_at_once_in_the_order_of_the_file(file: Path) -> None:
         ("&a {b: *a}", "1: b: unknown key"),
         ("1: 2", "1: 1: a key that is no text"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("listen:\n  port: !!bool x", "2: column 9: a value that is no bool"),
+        ("listen: {port: !!int ''}", "1: column 16: a value that is no int"),
+        ("ae_title: !!timestamp x", "1: column 11: a value that is no timestamp"),
     ],
 )
 def test_yaml_that_cannot_be_used_is_named_by_its_line(file: Path, text: str, wrong: str) -> None:
@@ -129,6 +132,8 @@ def test_sizes_have_units(file: Path, text: str, bytes_: int) -> None:
     [
         ("storage: {min_free: 1XB}", "storage.min_free"),
         ("storage: {min_free: -1}", "storage.min_free"),
+        (f"storage: {{min_free: '{'9' * 400}'}}", "storage.min_free"),
+        (f"storage: {{min_free: {'9' * 400}}}", "storage.min_free"),
         ("storage: {on_duplicate: drop}", "storage.on_duplicate"),
         ("storage: {fsync: 1}", "storage.fsync"),
         ("listen: {port: '104'}", "listen.port"),
@@ -222,6 +227,12 @@ def test_what_cannot_be_had_elsewhere_is_told_beside_the_other_faults(
 def test_a_secret_that_is_no_text_is_not_shown(file: Path) -> None:
     line = fault(file, "modalities: {A: {host: x, tls: {key_password: 271828}}}")
     assert line.startswith("1: modalities.A.tls.key_password: a value that is no text")
+    assert "271828" not in line
+
+
+def test_a_secret_in_a_list_that_should_be_a_section_is_not_shown(file: Path) -> None:
+    line = fault(file, "modalities: {A: {host: x, tls: [key_password: '271828']}}")
+    assert line.startswith("1: modalities.A.tls: a list is of the wrong type; allowed: ")
     assert "271828" not in line
 
 

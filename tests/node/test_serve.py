@@ -53,6 +53,20 @@ def test_sighup_takes_over_access_for_new_associations(start_node: StartNode) ->
     assert run_pacsnode("echo", node.peer).returncode == 0
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sighup_survives_a_new_port_for_tls_whose_files_are_not_there(
+    start_node: StartNode, workers: int
+) -> None:
+    """That takes a restart, so the running node has no use for them."""
+    node = start_node(f"listen: {{port: 0, workers: {workers}}}\n{ALL}")
+    tls = "{port: 0, certificate: gone.pem, require_client_certificate: false}"
+    listen = f"listen: {{port: 0, workers: {workers}, tls: {tls}}}\n"
+    node.config.write_text(listen + ALL, "utf-8")
+    node.process.send_signal(signal.SIGHUP)
+    node.wait_for_log("only a restart takes it over: listen.tls")
+    assert run_pacsnode("echo", node.peer).returncode == 0
+
+
 def test_a_broken_file_is_logged_and_the_running_configuration_stays(node: RunningNode) -> None:
     node.config.write_text("access: {unknown_callers: nobody}\nlisten: [", "utf-8")
     node.process.send_signal(signal.SIGHUP)
