@@ -105,6 +105,12 @@ class Commitments:
 
         return tick
 
+    def holds(self, commitment: Commitment) -> bool:
+        """Whether the lease is still the caller's, which goes on now; to be asked before a report
+        goes out. A disk that hung, or a clock that was set, may have ended it. Where it is, all
+        that was found is durable. Raises IndexFailure."""
+        return self._noted.extend(commitment, self._clock())
+
     def report(self, commitment: Commitment, tick: Tick = no_tick) -> CommitmentReport:
         """What is to be reported: every byte is read once; before a later attempt the index is
         asked whether it is still so. `tick` is called often, and what it raises passes. Raises

@@ -69,13 +69,13 @@ class CommitmentReports:
         try:
             self._report(commitment, tick)
         except NetworkError as error:
-            self._failed(commitment, error)
+            self._failed(commitment, error, is_off=not isinstance(error, RequestFailed))
         except Stopped:
             self._archive.commitments.give_back(commitment)
             raise
-        except BaseException:
+        except BaseException as error:
             # A fault of ours: it may be one of this transaction, and others wait.
-            self._archive.commitments.postpone(commitment, _pause(commitment))
+            self._failed(commitment, error, is_off=False)
             raise
 
     def _report(self, commitment: Commitment, tick: Tick) -> None:
@@ -92,12 +92,14 @@ class CommitmentReports:
             renew()
 
         report = commitments.report(commitment, ticking)
+        if not commitments.holds(commitment):
+            return  # another process reports
         deliver(self._connect, peer, report, ticking)
         commitments.finish(commitment)
         log_delivery(report, commitment, f"on an association to {peer}")
         commitments.hasten(commitment.ae_title)  # what waits because it was off goes now
 
-    def _failed(self, commitment: Commitment, error: NetworkError) -> None:
+    def _failed(self, commitment: Commitment, error: BaseException, *, is_off: bool) -> None:
         left = self._retry_seconds - self._archive.commitments.age(commitment)
         if left <= 0:
             why = f"commit.retry_hours are over: {error}"
@@ -112,7 +114,6 @@ class CommitmentReports:
             pause,
             error,
         )
-        is_off = not isinstance(error, RequestFailed)
         self._archive.commitments.postpone(commitment, pause, others=is_off)
 
 

@@ -57,7 +57,7 @@ def commit(
     try:
         yield Answer(status.SUCCESS)
         if modality is None or modality.commit_report == "same":
-            is_settled = _report_here(request, archive, taken)
+            is_settled = _report_here(request, archive, taken, modality)
     finally:
         if not is_settled:
             _hand_over(archive, taken, modality, wake)
@@ -90,8 +90,11 @@ def _take(request: ActionRequest, archive: "Archive") -> "Commitment | Answer":
     return taken if taken is not None else Answer(status.RESOURCE_LIMITATION, _TOO_MANY)
 
 
-def _report_here(request: ActionRequest, archive: "Archive", taken: "Commitment") -> bool:
-    """Whether the requester took the report on its own association."""
+def _report_here(
+    request: ActionRequest, archive: "Archive", taken: "Commitment", modality: Modality | None
+) -> bool:
+    """Whether the requester took the report on its own association, or another process has taken it
+    over, which knows of no requester but those in modalities."""
     commitments = archive.commitments
     renew = commitments.renewing(taken)
 
@@ -103,6 +106,8 @@ def _report_here(request: ActionRequest, archive: "Archive", taken: "Commitment"
 
     try:
         report = commitments.report(taken, tick)
+        if not commitments.holds(taken) and modality is not None:
+            return True
         deliver_on(request.channel, request.context, report, renew)
     except (NetworkError, IndexFailure) as error:
         log.info("storage commitment %s: not reported here: %s", taken.transaction_uid, error)

@@ -29,7 +29,7 @@ from pacsnode.errors import (
     PacsnodeError,
     PeerUnreachable,
 )
-from pacsnode.index import Backlog
+from pacsnode.index import Backlog, Commitment
 from pacsnode.jobs.commit import PAUSES, CommitmentReports
 from pacsnode.jobs.runner import Stopped
 
@@ -256,6 +256,47 @@ def test_a_start_and_a_reload_wait_for_no_pause(desk: Desk) -> None:
     assert len(desk.requesters.attempts) == 2
     CommitmentReports(desk.archive, desk.requesters, lambda: desk.modalities, 72).run_due(no_tick)
     assert desk.backlog.open == 0
+
+
+def test_what_another_has_taken_over_meanwhile_is_reported_by_that_one_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that hung, or a clock that was set: the lease has ended before all was read."""
+    others: list[Commitment | None] = []
+    look = desk.archive.commitments.report
+
+    def hang(commitment: Commitment, tick: Tick) -> CommitmentReport:
+        desk.now += 180
+        others.append(desk.archive.commitments.claim())
+        return look(commitment, tick)
+
+    monkeypatch.setattr(desk.archive.commitments, "report", hang)
+    desk.ask("1.9")
+    desk.run()
+    (other,) = others
+    assert other is not None
+    assert not desk.requesters.attempts
+    assert desk.backlog.open == 1
+    desk.archive.commitments.finish(other)
+    assert desk.backlog.open == 0
+
+
+def test_a_fault_of_ours_that_stays_is_given_up_in_the_end(
+    make_desk: Callable[..., Desk],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a fault of ours")
+
+    desk = make_desk(retry_hours=1)
+    monkeypatch.setattr(desk.archive.commitments, "report", fail)
+    desk.ask("1.9")
+    desk.now += 3600
+    with pytest.raises(ValueError, match="fault"):
+        desk.run()
+    assert desk.backlog.open == 0
+    assert "commit.retry_hours are over: a fault of ours" in caplog.text
 
 
 def test_a_stop_gives_back_what_is_under_way(desk: Desk) -> None:

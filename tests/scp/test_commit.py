@@ -1,6 +1,7 @@
 """N-ACTION of storage commitment: what is refused, what is on disk before it is answered, and who
 reports on it then."""
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import pytest
 
 from pacsnode import index as index_room
 from pacsnode.archive import Archive, Policy, open_archive
+from pacsnode.archive.commit import Commitments
 from pacsnode.config.model import Modality
 from pacsnode.dicom.commitment import (
     STORAGE_COMMITMENT_PUSH_MODEL,
@@ -39,7 +41,7 @@ from pacsnode.errors import (
     UnreadableDataset,
     UnusableUID,
 )
-from pacsnode.index import Backlog
+from pacsnode.index import Backlog, Commitment
 from pacsnode.scp.commit import STATUS, commit
 from pacsnode.scp.failure import status_of
 
@@ -171,6 +173,32 @@ def test_what_a_known_requester_does_not_take_there_goes_to_jobs(
     desk.channel.outcome = outcome
     assert list(desk.ask("same")) == [Answer(0)]
     assert desk.is_for_jobs
+
+
+@pytest.mark.parametrize("row", ["same", "unknown"])
+def test_what_jobs_have_taken_over_meanwhile_is_not_reported_twice(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, row: str
+) -> None:
+    """After a lease that has ended. To whom modalities do not know nobody else can report."""
+    look = desk.archive.commitments.report
+    others: list[Commitment | None] = []
+
+    def hang(commitment: Commitment, tick: Tick) -> CommitmentReport:
+        later = Commitments(desk.archive._storage, desk.archive._index, {}, clock=in_three_minutes)
+        others.append(later.claim())
+        return look(commitment, tick)
+
+    monkeypatch.setattr(desk.archive.commitments, "report", hang)
+    assert list(desk.ask(row)) == [Answer(0)]
+    (other,) = others
+    assert other is not None
+    assert len(desk.channel.reports) == (row == "unknown")
+    assert desk.open == 1
+    assert not desk.woken
+
+
+def in_three_minutes() -> int:
+    return time.time_ns() // 1000 + 180_000_000
 
 
 def test_what_an_unknown_one_does_not_take_is_over(
