@@ -14,8 +14,8 @@ from pacsnode.archive.folder import DataFolder
 from pacsnode.archive.receipt_order import ReceiptOrder
 from pacsnode.archive.settle import (
     CharacterSets,
+    doomed_places,
     header_of,
-    is_doomed,
     is_whole,
     restore_copies,
     set_aside,
@@ -23,10 +23,9 @@ from pacsnode.archive.settle import (
 )
 from pacsnode.archive.successor import Successor
 from pacsnode.archive.verify import EVERYTHING, is_row_of
-from pacsnode.dicom.instance import StoredInstance
+from pacsnode.dicom.instance import InstanceUIDs, StoredInstance
 from pacsnode.errors import ArchiveMismatch, DicomError, StorageError
 from pacsnode.index import Index, OldIndex
-from pacsnode.index.records import REMOVE
 from pacsnode.storage import Storage, StoredFile, place
 
 # done, total. The total is known when the tree has been walked, and 0 until then.
@@ -108,6 +107,8 @@ class _Rebuilding:
         self._is_resuming = False
         self._instances = self._resumed = self._unreadable = self._lost = 0
         self._duplicates: list[StoredInstance] = []
+        # Nobody else is at work: asked once, not for each file.
+        self._doomed: set[InstanceUIDs] = set()
 
     def build(self) -> None:
         """The new index, whole, beside the old one."""
@@ -121,6 +122,7 @@ class _Rebuilding:
             with self._storage.changing():
                 # Before there are rows: what was to be removed must not come back.
                 settle_pending(self._storage, index, self._character_sets)
+            self._doomed = doomed_places(index)
             self._fill(index)
             if not self._is_other:
                 self._carry_lost(index)
@@ -215,9 +217,9 @@ class _Rebuilding:
     def _forget_doomed(self, index: Index) -> None:
         """What an earlier run indexed and was deleted or replaced since, its file still to go: a
         row here would pass for an instance that was stored anew."""
-        doomed = {note.uids for note in index.pending() if note.kind == REMOVE}
-        rows = (index.instance(uids.sop_instance_uid) for uids in doomed)
-        index.forget([row.uids.sop_instance_uid for row in rows if row and row.uids in doomed])
+        places = doomed_places(index)
+        rows = (index.instance(uids.sop_instance_uid) for uids in places)
+        index.forget([row.uids.sop_instance_uid for row in rows if row and row.uids in places])
 
     def _carry_lost(self, index: Index) -> None:
         """Instances that were marked as lost are so still, unless their file is whole again."""
@@ -272,7 +274,7 @@ class _Rebuilding:
         if place(instance.uids) != name:
             self._refuse(name, "in the place of another instance: `verify --repair` moves it home")
             return
-        if is_doomed(index, stored.uids):
+        if stored.uids in self._doomed:
             self._refuse(name, "it was deleted, and cannot be removed")
             return
         present = index.add(instance, stored)

@@ -150,9 +150,14 @@ def _is_refusal(error: StorageError) -> bool:
     )
 
 
+def doomed_places(index: Index) -> set[InstanceUIDs]:
+    """Places of what was deleted and is still to be removed."""
+    return {note.uids for note in index.pending() if note.kind == REMOVE}
+
+
 def is_doomed(index: Index, uids: InstanceUIDs) -> bool:
-    """Whether what stands in this place was deleted and is still to be removed."""
-    return any(note.kind == REMOVE and note.uids == uids for note in index.pending())
+    """Whether this place is among them."""
+    return uids in doomed_places(index)
 
 
 def _is_place_known(index: Index, uids: InstanceUIDs) -> bool:
