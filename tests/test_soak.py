@@ -12,7 +12,9 @@ from tests.soak.acts import ACTS
 from tests.soak.run import Sample, Soak
 
 
-def samples(pss: list[float], threads: int = 0, descriptors: int = 0) -> list[Sample]:
+def samples(
+    pss: list[float], threads: int = 0, descriptors: int = 0, sockets: int = 0
+) -> list[Sample]:
     """A look each minute; what grows besides memory (MB) does so with each."""
     return [
         Sample(
@@ -22,7 +24,7 @@ def samples(pss: list[float], threads: int = 0, descriptors: int = 0) -> list[Sa
                 pss=int(each * 1e6),
                 threads=7 + threads * number,
                 descriptors=70 + descriptors * number,
-                sockets=20,
+                sockets=20 + sockets * number,
             ),
             counts=Counter(),
             instances=0,
@@ -42,14 +44,15 @@ GROWING = [each + 5 * number for number, each in enumerate(LEVEL)]
         (samples(LEVEL), []),
         (samples(GROWING), ["memory"]),
         (samples(LEVEL, threads=1), ["threads"]),
-        (samples(LEVEL, descriptors=1), ["descriptors"]),
+        (samples(LEVEL, descriptors=10), ["descriptors"]),
+        (samples(LEVEL, sockets=1), ["sockets"]),
     ],
-    ids=["level", "memory", "threads", "descriptors"],
+    ids=["level", "memory", "threads", "descriptors", "sockets"],
 )
 def test_what_grows_is_named(seen: list[Sample], growing: list[str]) -> None:
     claims = verdict.claims(seen)
     assert [claim.split(",")[0] for claim, holds in claims if not holds] == growing
-    assert len(claims) == 3
+    assert len(claims) == 4
 
 
 def test_some_seconds_of_everything_lose_nothing_and_leave_no_thread(tmp_path: Path) -> None:
@@ -60,6 +63,7 @@ def test_some_seconds_of_everything_lose_nothing_and_leave_no_thread(tmp_path: P
     assert not soak.ledger.faults, soak.tree.warnings()
     first, last = soak.samples[0], soak.samples[-1]
     assert last.held.threads <= first.held.threads
+    assert last.held.sockets <= first.held.sockets
     assert {act.__name__ for act in ACTS} & last.counts.keys()
     assert soak.reloads
     assert soak.ledger.compared

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
+from tests.crowd import KEPT
 from tests.soak.run import Sample
 
 HEADINGS = (
@@ -14,7 +15,6 @@ MEGABYTE = 1_000_000
 WARM_UP = 3  # the first of so many parts of a run does not count
 GROWTH = 0.05  # of the memory, over the rest of the run,
 ALLOWANCE = 8 * MEGABYTE  # and as much besides
-SPARE = 4  # descriptors that may come and go: connections to the index, kept for the next ones
 
 
 def line(sample: Sample, before: Sample | None) -> str:
@@ -38,13 +38,15 @@ def claims(samples: Sequence[Sample]) -> list[tuple[str, bool]]:
     memory = _growth(counted)
     level = statistics.median(sample.held.pss for sample in counted)
     threads = counted[-1].held.threads - counted[0].held.threads
+    sockets = counted[-1].held.sockets - counted[0].held.sockets
     descriptors = counted[-1].held.descriptors - counted[0].held.descriptors
     minutes = (counted[-1].seconds - counted[0].seconds) / 60
     of_what = f"of {level / MEGABYTE:.0f} MB in the last {minutes:.1f} minutes"
     return [
         (f"memory, {memory / MEGABYTE:+.1f} MB {of_what}", memory < GROWTH * level + ALLOWANCE),
         (f"threads, {threads:+}", threads <= 0),
-        (f"descriptors, {descriptors:+}", descriptors <= SPARE),
+        (f"sockets, {sockets:+}", sockets <= 0),
+        (f"descriptors, {descriptors:+}", descriptors <= KEPT),
     ]
 
 
