@@ -12,6 +12,7 @@
     │   ├── MismatchedUID          a dataset is not the instance that its C-STORE command named
     │   ├── UnreadableIdentifier   a query's identifier cannot be parsed
     │   ├── InvalidQuery           a query that its information model forbids
+    │   ├── UnknownTransaction     a report on storage commitment that nobody here has asked for
     │   └── TranscodingError       a dataset cannot be brought into the transfer syntax asked for
     ├── StorageError               the storage tree failed: I/O, permissions
     │   ├── OutOfSpace             no room, or less than storage.min_free
@@ -89,6 +90,13 @@ class UnreadableIdentifier(DicomError):
 
 class InvalidQuery(DicomError):
     """Level or keys of an identifier are not what its information model allows (PS3.4 C.4)."""
+
+
+class UnknownTransaction(DicomError):
+    """A report on storage commitment is of a transaction that nobody here has asked for."""
+
+    def __init__(self, transaction_uid: str) -> None:
+        super().__init__(f"nobody here has asked for transaction {transaction_uid}")
 
 
 class TranscodingError(DicomError):

@@ -1,6 +1,6 @@
 """Storage and index together: the only door to the node's instances."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -157,9 +157,14 @@ class Archive:
         """Transactions of storage commitment that the node was asked for."""
         return self._commitments
 
+    def expect_reports(self, transaction_uids: Iterable[str], of_ae_title: str) -> None:
+        """Before a peer is asked to commit: reports on other transactions are not kept. Raises
+        IndexFailure."""
+        self._commitments.expect_reports(transaction_uids, of_ae_title)
+
     def note_report(self, report: CommitmentReport, from_ae_title: str) -> bool:
         """Keep a peer's report on what the node asked it to commit to, durably; False where there
-        is no room. Raises IndexFailure."""
+        is no room. Raises UnknownTransaction, IndexFailure."""
         return self._commitments.note_report(report, from_ae_title)
 
     def commitment_report(self, transaction_uid: str) -> NotedReport | None:

@@ -188,9 +188,14 @@ class Commitments:
         row = self._index.instance(reference.sop_instance_uid)
         return _by_row(None if row is not None and row.is_lost else row, reference)
 
+    def expect_reports(self, transaction_uids: Iterable[str], of_ae_title: str) -> None:
+        """Before they are asked for: reports on other transactions are not kept. Raises
+        IndexFailure."""
+        self._noted.expect(transaction_uids, of_ae_title, self._clock())
+
     def note_report(self, report: CommitmentReport, from_ae_title: str) -> bool:
         """Keep a peer's report on what was asked of it, durably; False where there is no room.
-        Raises IndexFailure."""
+        Raises UnknownTransaction, IndexFailure."""
         return self._noted.note_report(report, from_ae_title, self._clock())
 
     def noted_report(self, transaction_uid: str) -> NotedReport | None:

@@ -198,6 +198,7 @@ def _look_up(run: Run, target: "Peer", uids: Sequence[str], wait: float) -> int:
     from pacsnode.scu.commit import await_reports
 
     with report_desk(run.existing(), target, listening=wait > 0) as desk:
+        desk.reports.expect(uids, target.ae_title)
         came = await_reports(uids, desk.reports, wait)
         if desk.trouble and len(came) < len(uids):
             complain(f"no report can come in now: {desk.trouble}")

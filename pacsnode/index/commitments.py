@@ -4,6 +4,7 @@ ends by itself where its holder dies."""
 
 import sqlite3
 import uuid
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pacsnode.dicom.commitment import (
@@ -15,6 +16,7 @@ from pacsnode.dicom.commitment import (
     parse_request,
 )
 from pacsnode.dicom.elements import EXPLICIT_VR_LITTLE_ENDIAN
+from pacsnode.errors import UnknownTransaction
 from pacsnode.index.database import Database
 
 SECOND = 1_000_000  # microseconds, in which all times here are, since 1970 UTC
@@ -208,12 +210,24 @@ class Commitments:
             ).fetchone()
         return Backlog(*row)
 
+    def expect(self, transaction_uids: Iterable[str], of_ae_title: str, now: int) -> None:
+        """Reports on these are wanted: until one comes there is an empty one."""
+        with self._database.writing() as connection:
+            _forget_old(connection, now)
+            connection.executemany(
+                "INSERT OR IGNORE INTO commitment_report"
+                " (transaction_uid, ae_title, report, noted_at) VALUES (?, ?, x'', ?)",
+                [(uid, of_ae_title, now) for uid in transaction_uids],
+            )
+
     def note_report(self, report: CommitmentReport, from_ae_title: str, now: int) -> bool:
         """A report of a peer's; a later one of the same transaction takes its place. Those that are
-        too old go. False where there is no room."""
+        too old go. False where there is no room. Raises UnknownTransaction for what was not to be
+        expected: whoever may report could fill the index."""
         encoded = encode_report(report, _ENCODING)
         with self._database.writing() as connection:
-            connection.execute("DELETE FROM commitment_report WHERE noted_at < ?", (now - KEPT,))
+            _forget_old(connection, now)
+            _require_expected(connection, report.transaction_uid)
             (size,) = connection.execute(
                 "SELECT total(length(report)) FROM commitment_report"
             ).fetchone()
@@ -231,7 +245,7 @@ class Commitments:
         with self._database.reading() as connection:
             row = connection.execute(
                 "SELECT report, ae_title, noted_at FROM commitment_report"
-                " WHERE transaction_uid = ? ORDER BY noted_at DESC LIMIT 1",
+                " WHERE transaction_uid = ? AND report <> x'' ORDER BY noted_at DESC LIMIT 1",
                 (transaction_uid,),
             ).fetchone()
         return NotedReport(parse_report(row[0], _ENCODING), *row[1:]) if row is not None else None
@@ -249,6 +263,19 @@ def _commitment(row: tuple[Any, ...]) -> Commitment:
         parse_request(request, _ENCODING),
         parse_report(report, _ENCODING) if report is not None else None,
     )
+
+
+def _forget_old(connection: sqlite3.Connection, now: int) -> None:
+    connection.execute("DELETE FROM commitment_report WHERE noted_at < ?", (now - KEPT,))
+
+
+def _require_expected(connection: sqlite3.Connection, transaction_uid: str) -> None:
+    """Whoever it comes from: a peer may have a title for what it opens itself."""
+    row = connection.execute(
+        "SELECT 1 FROM commitment_report WHERE transaction_uid = ? LIMIT 1", (transaction_uid,)
+    ).fetchone()
+    if row is None:
+        raise UnknownTransaction(transaction_uid)
 
 
 def _has_room(connection: sqlite3.Connection, ae_title: str, size: int) -> bool:

@@ -289,7 +289,7 @@ class Commitment(Model):
 
 
 class CommitmentReport(Model):
-    """What a peer reported on what the node asked it to commit to."""
+    """What a peer reported on what the node asked it to commit to; empty as long as it has not."""
 
     id = AutoIncrementField()
     transaction_uid = TextField()

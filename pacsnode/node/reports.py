@@ -2,7 +2,7 @@
 in the index, or, where none runs, at the command itself, in the node's place."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,6 +29,9 @@ class ArchivedReports:
 
     def __init__(self, archive: "Archive") -> None:
         self._archive = archive
+
+    def expect(self, transaction_uids: Iterable[str], ae_title: str) -> None:
+        self._archive.expect_reports(transaction_uids, ae_title)
 
     def note(self, report: "CommitmentReport", ae_title: str) -> bool:
         return self._archive.note_report(report, ae_title)

@@ -30,7 +30,13 @@ from pacsnode.dicom.message import (
     ProposedContext,
     accepted,
 )
-from pacsnode.errors import DicomError, IndexFailure, NetworkError, NoPresentationContext
+from pacsnode.errors import (
+    DicomError,
+    IndexFailure,
+    NetworkError,
+    NoPresentationContext,
+    UnknownTransaction,
+)
 from pacsnode.scu.models import UNCOMPRESSED, ending, refused
 
 MOST_REFERENCES = 10_000  # of one transaction: peers hold it in memory, and some have a limit
@@ -50,9 +56,12 @@ REASONS = {
 class Reports(Protocol):
     """Where reports are kept that came in, on whichever way. Used from many threads."""
 
+    def expect(self, transaction_uids: Iterable[str], ae_title: str) -> None:
+        """Before the peer with this title is asked. Raises IndexFailure."""
+
     def note(self, report: CommitmentReport, ae_title: str) -> bool:
         """Keep what the peer with this title reports, durably; False where there is no room.
-        Raises IndexFailure."""
+        Raises UnknownTransaction for what was not to be expected, IndexFailure."""
 
     def find(self, transaction_uid: str) -> CommitmentReport | None:
         """What came on a transaction. Raises IndexFailure."""
@@ -62,9 +71,15 @@ class ReportsInMemory:
     """Those of one command, where there is no archive to keep them."""
 
     def __init__(self) -> None:
+        self._expected: set[str] = set()
         self._reports: dict[str, CommitmentReport] = {}
 
+    def expect(self, transaction_uids: Iterable[str], ae_title: str) -> None:
+        self._expected.update(transaction_uids)
+
     def note(self, report: CommitmentReport, ae_title: str) -> bool:
+        if report.transaction_uid not in self._expected:
+            raise UnknownTransaction(report.transaction_uid)
         self._reports[report.transaction_uid] = report
         return True
 
@@ -113,10 +128,9 @@ def answer_report(
         return Answer(status.NO_SUCH_EVENT, "Event types are 1 and 2")
     try:
         report = parse_report(request.information, request.context.transfer_syntax)
+        is_noted = note(report, request.caller.ae_title)
     except DicomError as error:
         return Answer(status.INVALID_ARGUMENT, str(error))
-    try:
-        is_noted = note(report, request.caller.ae_title)
     except IndexFailure:
         return Answer(status.CANNOT_PROCESS, "The report cannot be kept now")
     if not is_noted:
@@ -133,7 +147,8 @@ def ask(
 ) -> dict[str, NetworkError]:
     """Ask for all of them, then hold the association for reports that come on it: for `seconds`, or
     as long as the peer does. Returns, by transaction UID, what the peer did not take on. Raises
-    NetworkError where it takes none."""
+    NetworkError where it takes none, IndexFailure."""
+    reports.expect([request.transaction_uid for request in requests], peer.ae_title)
     context = ProposedContext(STORAGE_COMMITMENT_PUSH_MODEL, UNCOMPRESSED)
     try:
         channel = connect(

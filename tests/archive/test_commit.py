@@ -9,7 +9,7 @@ import pytest
 from pacsnode.archive import Archive
 from pacsnode.archive.commit import RENEWED, Commitments
 from pacsnode.dicom.commitment import CommitmentReport, CommitmentRequest, Failure, Reference
-from pacsnode.errors import OutOfSpace, StorageError
+from pacsnode.errors import OutOfSpace, StorageError, UnknownTransaction
 from pacsnode.index import Backlog, Commitment
 from tests.archive.conftest import OpenArchive
 from tests.archive.instances import CT, EVERYTHING, Sample, everything, store
@@ -255,6 +255,10 @@ def test_a_full_disk_takes_no_transaction(open_again: OpenArchive, sample: Sampl
 
 def test_reports_of_peers_are_kept(archive: Archive, open_again: Callable[[], Archive]) -> None:
     told = CommitmentReport("1.9", (), (Failure(Reference(CT, "1.2"), 0x0112),))
+    with pytest.raises(UnknownTransaction):
+        archive.note_report(told, "PACS")
+    archive.expect_reports(["1.9"], "PACS")
+    assert open_again().commitment_report("1.9") is None
     assert archive.note_report(told, "PACS")
     found = open_again().commitment_report("1.9")
     assert found is not None

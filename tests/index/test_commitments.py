@@ -9,6 +9,7 @@ import pytest
 
 from pacsnode import index as index_room
 from pacsnode.dicom.commitment import CommitmentReport, CommitmentRequest, Failure, Reference
+from pacsnode.errors import UnknownTransaction
 from pacsnode.index import Index, commitments
 from pacsnode.index.commitments import FAR, KEPT, LEASE, SECOND, Asked, Backlog, Commitment
 from tests.index.instances import next_connection
@@ -209,7 +210,26 @@ def test_there_is_room_for_so_many(
     assert (other is not None) == limit.endswith("OF_ONE")
 
 
+def test_a_report_on_what_nobody_asked_for_is_not_kept(index: Index) -> None:
+    """Else whoever may commit could fill the index."""
+    with pytest.raises(UnknownTransaction, match=r"nobody here has asked for transaction 1\.9"):
+        index.commitments.note_report(REPORT, "PACS", NOW)
+    index.commitments.expect(["1.9", "1.8"], "PACS", NOW)
+    assert index.commitments.report("1.9") is None
+    assert index.commitments.note_report(REPORT, "PACS2", NOW + 1)  # a peer of several titles
+    assert index.commitments.report("1.9") == (REPORT, "PACS2", NOW + 1)
+    index.commitments.expect(["1.9"], "PACS", NOW + 2)  # looked for again
+    assert index.commitments.report("1.9") == (REPORT, "PACS2", NOW + 1)
+    assert index.commitments.report("1.8") is None
+    with pytest.raises(UnknownTransaction):
+        index.commitments.note_report(
+            REPORT._replace(transaction_uid="1.8"), "PACS", NOW + KEPT + 3
+        )
+
+
 def test_a_report_that_came_can_be_looked_up_for_thirty_days(index: Index, path: Path) -> None:
+    index.commitments.expect(["1.9"], "PACS", NOW)
+    index.commitments.expect(["1.8"], "PACS", NOW + 2)
     assert index.commitments.note_report(REPORT, "PACS", NOW)
     later = REPORT._replace(failed=())
     assert index.commitments.note_report(later, "PACS", NOW + 1)
@@ -218,15 +238,14 @@ def test_a_report_that_came_can_be_looked_up_for_thirty_days(index: Index, path:
     assert found == (later, "PACS", NOW + 1)
     assert index.commitments.report("1.8") is None
     assert index.commitments.note_report(REPORT._replace(transaction_uid="1.8"), "X", NOW + 2)
-    assert index.commitments.note_report(
-        REPORT._replace(transaction_uid="1.7"), "PACS", NOW + KEPT + 2
-    )
+    index.commitments.expect(["1.7"], "PACS", NOW + KEPT + 2)
     assert index.commitments.report("1.9") is None
     assert index.commitments.report("1.8") is not None
 
 
 def test_there_is_room_for_so_many_reports(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commitments, "MOST_BYTES_OF_REPORTS", 300)
+    index.commitments.expect(["1.9", "1.8"], "PACS", NOW)
     assert index.commitments.note_report(REPORT, "PACS", NOW)
     other = REPORT._replace(transaction_uid="1.8")
     assert not index.commitments.note_report(other, "PACS", NOW)
@@ -236,6 +255,7 @@ def test_there_is_room_for_so_many_reports(index: Index, monkeypatch: pytest.Mon
 def test_what_is_open_is_salvaged_once(index: Index, path: Path, tmp_path: Path) -> None:
     first = opened(index)
     index.commitments.keep_report(first, REPORT)
+    index.commitments.expect(["1.9", "1.8"], "PACS", NOW)
     index.commitments.note_report(REPORT, "PACS", NOW)
     with closing(index_room.open(tmp_path / "new")) as new:
         assert new.salvage(path) == []
@@ -245,3 +265,4 @@ def test_what_is_open_is_salvaged_once(index: Index, path: Path, tmp_path: Path)
         assert found is not None
         assert found.report == REPORT
         assert new.commitments.report("1.9") is not None
+        assert new.commitments.note_report(REPORT._replace(transaction_uid="1.8"), "PACS", NOW)

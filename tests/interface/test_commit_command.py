@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset
 
 from tests.authority import Authority
 from tests.conftest import (
@@ -136,6 +137,27 @@ def test_a_report_to_the_running_node(
     node.stop()
     again = commit(folder, "--transaction", uid)
     assert (again.returncode, again.stdout, again.stderr) == (1, done.stdout, done.stderr)
+
+
+def test_a_report_on_what_nobody_asked_for_is_refused(
+    folder: Path, start_node: StartNode, make_peer: MakePeer
+) -> None:
+    peer = make_peer(how="new")
+    node = start_node(
+        f"modalities: {{COMMITTER: {{host: 127.0.0.1, port: {peer.port}}}}}\n", folder=folder
+    )
+    peer.report_to = node.port
+    stray = Dataset()
+    stray.TransactionUID = "1.2.3.99"
+    stray.ReferencedSOPSequence = [Dataset()]
+    stray.ReferencedSOPSequence[0].ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    stray.ReferencedSOPSequence[0].ReferencedSOPInstanceUID = UIDS[0]
+    peer.report(stray)
+    assert peer.answers == [0x0115]
+    missing = commit(folder, "--transaction", "1.2.3.99", "--wait", "0")
+    assert missing.stderr == "1.2.3.99: no report has come\n"
+    peer.report(stray)  # somebody looks for it now
+    assert peer.answers == [0x0115, 0x0000]
 
 
 def test_a_report_that_never_comes_can_be_looked_for_later(

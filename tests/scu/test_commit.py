@@ -231,6 +231,8 @@ def test_a_peer_without_the_service_is_named() -> None:
 def test_reports_that_are_there_are_found_without_waiting() -> None:
     reports = ReportsInMemory()
     report = CommitmentReport("1.2", (reference(1),))
+    reports.expect(["1.2"], "ARCHIVE")
+    assert reports.find("1.2") is None
     reports.note(report, "ARCHIVE")
 
     def never(_: float) -> bool:
@@ -239,6 +241,16 @@ def test_reports_that_are_there_are_found_without_waiting() -> None:
     assert await_reports(["1.2"], reports, 60, never) == {"1.2": report}
     assert await_reports(["1.2", "1.3"], reports, 60, lambda _: False) == {"1.2": report}
     assert await_reports(["1.3"], reports, 0) == {}
+
+
+def test_a_report_on_what_was_not_asked_for_is_refused() -> None:
+    reports = ReportsInMemory()
+    reports.expect(["1.2"], "ARCHIVE")
+    other = report_request(CommitmentReport("1.3", (reference(1),)))
+    answer = answer_report(other, reports.note)
+    assert answer.status == status.INVALID_ARGUMENT
+    assert "nobody here has asked for transaction 1.3" in answer.comment
+    assert reports.find("1.3") is None
 
 
 @pytest.mark.parametrize(
