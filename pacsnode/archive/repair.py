@@ -45,7 +45,7 @@ from pacsnode.errors import (
     StorageError,
 )
 from pacsnode.index import Index
-from pacsnode.storage import Standing, Storage, StoredFile, measure, place, uids_of
+from pacsnode.storage import Standing, Storage, StoredFile, is_place, measure, place, uids_of
 
 LOST = "send it again, or delete it"
 FOREIGN = "move it elsewhere"
@@ -152,7 +152,7 @@ class _Repair:
 
     def _put_stranger_right(self, finding: Finding) -> Finding:
         """None of ours. What stands in an instance's place was one once."""
-        if not _is_place(finding.name):
+        if not is_place(finding.name):
             return finding._replace(left=FOREIGN)
         with self._storage.changing():
             if finding.uids is not None and is_row_of(self._index, finding.name, finding.uids):
@@ -221,7 +221,3 @@ class _Repair:
             return home._replace(done=f"moved there from {finding.name}, and found again")
         taken = self._index_it(home, instance, stored)
         return taken._replace(done=f"moved there from {finding.name}, {taken.done}")
-
-
-def _is_place(name: str) -> bool:
-    return name.count("/") == 2 and name.endswith(".dcm")

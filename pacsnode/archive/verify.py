@@ -83,10 +83,11 @@ def check_rows(
     """For each row what is wrong with its file, if anything is."""
     for row in index.select(EVERYTHING):
         finding = check(storage, row)
-        if finding is not None:
+        if finding is None:
+            if row.is_lost:
+                index.set_lost(row.uids.sop_instance_uid, False)
+        elif finding.fault is not Fault.UNREADABLE:  # nothing that goes on looks like that
             finding = check_again(storage, index, row, character_sets)
-        elif row.is_lost:
-            index.set_lost(row.uids.sop_instance_uid, False)
         yield finding
 
 

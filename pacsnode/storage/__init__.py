@@ -14,7 +14,7 @@ from pacsnode.storage.base import (
     measure,
 )
 from pacsnode.storage.folders import step
-from pacsnode.storage.paths import place, uids_of
+from pacsnode.storage.paths import is_place, place, uids_of
 from pacsnode.storage.reading import content_of
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Storage",
     "StoredFile",
     "content_of",
+    "is_place",
     "measure",
     "open",
     "place",

@@ -62,7 +62,10 @@ class ConflictsFolder(Conflicts):
 
     def names(self) -> set[str]:
         with folders.step("reading the conflicts folder"), os.scandir(self.path) as entries:
-            return {entry.name for entry in entries if entry.name != SETTLED}
+            # Ours are ASCII; others need not even be text.
+            return {
+                entry.name for entry in entries if entry.name != SETTLED and entry.name.isascii()
+            }
 
     def unknown(self, known: Container[str]) -> Iterator[tuple[str, StoredFile | StorageError]]:
         for name in sorted(self.names()):

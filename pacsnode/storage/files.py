@@ -349,7 +349,7 @@ def _wait_for_writer(place: str) -> None:
     """Return when nobody is at work on this file, or it is gone. Raises OSError."""
     try:
         descriptor = os.open(place, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)

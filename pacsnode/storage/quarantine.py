@@ -10,7 +10,7 @@ from pacsnode.storage import folders
 from pacsnode.storage.base import measure
 
 NOTE = ".json"
-_LONGEST = 200  # characters of a name that are kept; with what follows 255 at most
+_LONGEST = 200  # bytes of a name that are kept; with what follows 255 at most
 
 
 class QuarantineFolder:
@@ -29,7 +29,8 @@ class QuarantineFolder:
             folders.sync_folder(os.path.dirname(self.path))
         with open(path, "rb") as file:
             digest, length = measure(file)
-        here = f"{name.replace('/', '_')[-_LONGEST:]}.{why}.{digest.hex()[:16]}"
+        kept = os.fsdecode(os.fsencode(name.replace("/", "_"))[-_LONGEST:])
+        here = f"{kept}.{why}.{digest.hex()[:16]}"
         with suppress(FileExistsError):
             os.link(path, os.path.join(self.path, here))
         self._note(here, name, why, text, length)

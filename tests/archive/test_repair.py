@@ -266,3 +266,13 @@ def test_repairing_beside_a_node_that_stores_and_deletes_touches_nothing_of_its(
         thread.join()
     assert not failures
     assert not list(files(data_dir / "quarantine"))
+
+
+def test_somebodys_file_three_folders_deep_is_left(archive: Archive, data_dir: Path) -> None:
+    """It stands in no place that the archive could give to an instance."""
+    path = data_dir / "instances/export/january/1.dcm"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"somebody's")
+    (finding,) = repaired(archive)
+    assert (finding.done, bool(finding.left)) == ("", True)
+    assert path.exists()

@@ -1,5 +1,6 @@
 """What is wrong is found, and named as what it is; what is on its way is not wrong."""
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -115,3 +116,27 @@ def test_verify_beside_storing_and_deleting_raises_no_false_alarm(archive: Archi
         stop.set()
         thread.join()
     assert not failures
+
+
+def test_what_cannot_be_opened_keeps_nothing_else_from_being_checked(
+    archive: Archive, data_dir: Path
+) -> None:
+    in_a_file, in_a_circle, gone = (
+        Sample(f"1.2.3.{number}", study=f"1.2.{number}") for number in range(3)
+    )
+    root = data_dir / "instances"
+    for one in (in_a_file, in_a_circle, gone):
+        store(archive, one)
+    shutil.rmtree(root / in_a_file.study)
+    (root / in_a_file.study).write_bytes(b"")
+    (root / in_a_circle.place).unlink()
+    (root / in_a_circle.place).symlink_to(root / in_a_circle.place)
+    (root / gone.place).unlink()
+    found = {finding.name: finding.fault for finding in faults(archive)}
+    assert found == {
+        in_a_file.place: Fault.MISSING,
+        in_a_file.study: Fault.ORPHANED,
+        in_a_circle.place: Fault.UNREADABLE,
+        gone.place: Fault.MISSING,
+    }
+    assert [flag.uids for flag in archive.lost()] == [in_a_file.uids, gone.uids]

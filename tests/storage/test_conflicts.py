@@ -44,6 +44,15 @@ def test_what_is_dropped_is_gone(storage: FileStorage, conflicts: Path) -> None:
         storage.conflicts.open(name)
 
 
+def test_what_has_a_name_that_is_no_text_is_none_of_ours(
+    storage: FileStorage, conflicts: Path
+) -> None:
+    name = aside(storage)
+    (conflicts / os.fsdecode(b"\xff.dcm")).write_bytes(b"x")
+    assert storage.conflicts.names() == {name}
+    assert not list(storage.conflicts.unknown({name}))
+
+
 def test_a_conflict_is_opened_only_if_it_is_whole(storage: FileStorage, conflicts: Path) -> None:
     name = aside(storage)
     opened = storage.conflicts.open(name)

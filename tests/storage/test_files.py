@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 import threading
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pacsnode.errors import (
     OutOfSpace,
     StorageError,
 )
-from pacsnode.storage import Arrival, Incoming, Standing, StoredFile, measure
+from pacsnode.storage import Arrival, Incoming, Standing, StoredFile, measure, paths
 from pacsnode.storage.files import FileStorage
 from pacsnode.storage.incoming import KEPT
 
@@ -267,6 +268,33 @@ def test_walking_names_all_and_opens_what_is_ours(storage: FileStorage, root: Pa
     assert set(found.values()) == {None, UIDS, InstanceUIDs("", "", ARRIVAL.sop_instance_uid)}
     assert found["stray"] is None
     assert len(found) == 3
+
+
+def test_folders_may_be_as_deep_as_they_like(storage: FileStorage, root: Path) -> None:
+    stored(storage)
+    folder = os.open(root, os.O_RDONLY)
+    for _ in range(3000):  # deeper than Python calls, and than a path may be long
+        os.mkdir("1", dir_fd=folder)
+        below = os.open("1", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    try:
+        found = dict(storage.walk())
+    finally:
+        subprocess.run(["/bin/rm", "-r", root / "1"], check=True)  # pytest cannot
+    instance = found.pop(paths.place(UIDS))
+    assert isinstance(instance, StoredFile)
+    instance.file.close()
+    ((name, fault),) = found.items()
+    assert set(name) == {"1", "/"}
+    assert isinstance(fault, StorageError)
+
+
+def test_a_file_in_a_folders_place_has_no_writer(storage: FileStorage, root: Path) -> None:
+    (root / UIDS.study_instance_uid).write_bytes(b"")
+    with storage.changing(UIDS):
+        assert storage.stands(UIDS) is Standing.NOTHING
 
 
 def test_a_living_writers_file_is_not_swept(storage: FileStorage, root: Path) -> None:

@@ -44,6 +44,16 @@ def test_names_of_any_length_fit(storage: FileStorage, root: Path) -> None:
     assert not list(storage.walk())
 
 
+def test_names_of_many_bytes_for_each_character_fit(storage: FileStorage, root: Path) -> None:
+    name = f"{chr(0x4E2D) * 80}/{chr(0x4E2D) * 80}/1.dcm"
+    (root / name).parent.mkdir(parents=True)
+    (root / name).write_bytes(b"x")
+    with storage.changing():
+        here = storage.quarantine(name, "foreign", "")
+    assert (root.parent / "quarantine" / here).read_bytes() == b"x"
+    assert not (root / name).exists()
+
+
 @pytest.mark.parametrize("kind", ["pipe", "link", "nothing"])
 def test_what_is_no_file_is_not_waited_for(storage: FileStorage, root: Path, kind: str) -> None:
     if kind == "pipe":
