@@ -177,8 +177,8 @@ class Database(peewee.SqliteDatabase):
         # Only whose turn it is needs a connection.
         with self.translated("writing"), self._turn.held(), self.lent() as connection:
             connection.commits += 1
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
@@ -232,8 +232,8 @@ class Database(peewee.SqliteDatabase):
         """A transaction that sees one state of the index. To be left before anything is sent: while
         it lasts the write-ahead log cannot be reset."""
         with self.translated("reading"), self.lent() as connection:
-            connection.execute("BEGIN")
             try:
+                connection.execute("BEGIN")
                 yield connection
             finally:
                 self._roll_back(connection)

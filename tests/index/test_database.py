@@ -159,6 +159,25 @@ def test_a_connection_that_cannot_be_rolled_back_is_nobodys(
     in_a_thread(work)
 
 
+@pytest.mark.parametrize("transaction", ["reading", "writing"])
+def test_ctrl_c_at_the_beginning_of_a_transaction_leaves_none_to_whoever_comes_next(
+    index: Index, monkeypatch: pytest.MonkeyPatch, transaction: str
+) -> None:
+    database = index._database
+    begin = _Connection.execute
+
+    def interrupted(connection: _Connection, statement: str, *parameters: object) -> None:
+        begin(connection, statement, *parameters)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_Connection, "execute", interrupted)
+        with pytest.raises(KeyboardInterrupt), getattr(database, transaction)():
+            raise AssertionError("it has not begun")
+    assert not next_connection(index).in_transaction
+    index.add(*make("1.2"))
+
+
 def test_waiting_for_ones_turn_ends(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "PATIENCE", 0.01)
     with index._database._turn.held(), pytest.raises(IndexFailure, match="locked"):
