@@ -157,7 +157,9 @@ class Listener:
             return os.strerror(error.errno) if error.errno in _PASSING else ""
         if taken is None:
             return None
-        association = self._receive(taken)
+        association = None
+        with Surviving("connection"):  # this thread is everybody's
+            association = self._receive(taken)
         if association is None:
             taken.client.close()
             self._doorway.ended()

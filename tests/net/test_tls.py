@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -427,6 +428,18 @@ def test_a_changed_certificate_is_for_new_associations(
         dial(listener)
     before.send(raw.echo_rq())
     assert before.response()[0] == status.SUCCESS
+
+
+def test_a_fault_with_one_connection_ends_no_others(
+    serve: Serve, dial: Dial, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = serve()
+    listener.secure(cast("ssl.SSLContext", object()))
+    with socket.create_connection(secure_address(listener), LATER) as victim:
+        assert victim.recv(1) == b""
+    listener.secure(server_context(authority.server()))
+    assert echoes(dial(listener))
+    assert "connection: unexpected fault" in caplog.text
 
 
 def test_an_unwelcome_host_is_turned_away_before_a_byte_is_read(
