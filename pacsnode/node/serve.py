@@ -2,10 +2,11 @@
 keep systemd informed."""
 
 import logging
+import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pacsnode import __version__, log
@@ -39,6 +40,8 @@ def serve(
     cannot start."""
     log.configure(configuration.log.level, configuration.log.format)
     threading.excepthook = _log_thread_fault
+    # Whoever started this may ignore it, and workers that end would be nobody's to wait for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _allow_open_files(configuration.listen.max_associations)
     processes = configuration.listen.processes
     node = Supervisor(configuration, path) if processes > 1 else Alone(configuration)
@@ -98,13 +101,18 @@ def _watch(
 
 def _tell_change(before: list[str], troubles: list[str], notify: Notify) -> list[str]:
     """Log what goes wrong, and that it is well again: once each; the figures in it change."""
-    if bool(troubles) != bool(before) or len(troubles) != len(before):
+    if _kinds(troubles) != _kinds(before):
         state = state_of(troubles)
         logger.log(
             logging.WARNING if troubles else logging.INFO, "%s", "; ".join([state, *troubles])
         )
         notify(f"STATUS={'; '.join([state, *troubles])}")
     return troubles
+
+
+def _kinds(troubles: Sequence[str]) -> list[str]:
+    """What they are about: without what follows the first colon, and without figures."""
+    return [re.sub(r"\d+", "", trouble.partition(":")[0]) for trouble in troubles]
 
 
 def reload(node: Alone | Supervisor, path: Path | None) -> None:

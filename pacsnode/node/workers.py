@@ -253,10 +253,14 @@ class Supervisor:
                 return
 
     def _hand_over(self, arrival: Arrival) -> bool:
-        """To the worker that serves fewest; of several, to each in turn. False: to none."""
+        """To the worker that serves fewest; of several, to each in turn; to a stuck one only where
+        all are. False: to none."""
         turn, count = next(self._turns), len(self._due)
-        order = sorted(self._ready(), key=lambda worker: (worker.number + turn) % count)
-        for worker in sorted(order, key=self._load):
+
+        def rank(worker: _Worker) -> tuple[bool, int, int]:
+            return self._is_stuck(worker), self._load(worker), (worker.number + turn) % count
+
+        for worker in sorted(self._ready(), key=rank):
             try:
                 hand_over(worker.channel, arrival)
             except OSError:  # it does not keep up, or has died this moment

@@ -2,11 +2,13 @@ import io
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pacsnode.node.serve import _tell_change
 from tests.conftest import RunningNode, StartNode, new_dataset, run_pacsnode
 from tests.interface.associations import association, instance_of, store_file
 
@@ -65,6 +67,40 @@ def test_sighup_survives_a_new_port_for_tls_whose_files_are_not_there(
     node.process.send_signal(signal.SIGHUP)
     node.wait_for_log("only a restart takes it over: listen.tls")
     assert run_pacsnode("echo", node.peer).returncode == 0
+
+
+def test_whoever_starts_it_may_leave_its_children_to_the_system(start_node: StartNode) -> None:
+    """A parent that ignores SIGCHLD hands that on, and with it workers that nobody can wait for."""
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    node = start_node(f"listen: {{port: 0, workers: 2}}\n{ALL}", sys.executable, "-c", ignoring)
+    assert run_pacsnode("echo", node.peer).returncode == 0
+    assert node.stop() == 0
+    assert "Traceback" not in node.log
+
+
+def test_each_change_of_what_is_wrong_is_told_once_and_no_change_of_its_figures(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[str] = []
+    troubles: list[str] = []
+    for now in (
+        ["nearly full: 1,200 bytes are free"],
+        ["nearly full: 1,100 bytes are free"],
+        ["1 of 2 workers serve"],
+        ["1 of 2 workers serve", "full: 3 bytes are free"],
+        [],
+        [],
+    ):
+        troubles = _tell_change(troubles, now, told.append)
+    assert [line.removeprefix("STATUS=") for line in told] == [
+        "degraded; nearly full: 1,200 bytes are free",
+        "degraded; 1 of 2 workers serve",
+        "degraded; 1 of 2 workers serve; full: 3 bytes are free",
+        "ready",
+    ]
 
 
 def test_a_broken_file_is_logged_and_the_running_configuration_stays(node: RunningNode) -> None:

@@ -333,6 +333,24 @@ def test_connections_wait_while_no_worker_can_take_them(tmp_path: Path) -> None:
         supervisor.stop(0)
 
 
+def test_who_gives_no_sign_of_life_gets_no_connection_while_others_do(tmp_path: Path) -> None:
+    supervisor = Supervisor(configuration(tmp_path), None)
+    supervisor.start()
+    stuck, well = supervisor._workers[1], supervisor._workers[2]
+    try:
+        os.kill(stuck.process, signal.SIGSTOP)
+        os.waitid(os.P_PID, stuck.process, os.WSTOPPED | os.WNOWAIT)
+        supervisor._shared.board._cells[2 * stuck.number + 1] = 0  # as if stopped long ago
+        with ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(socket.create_connection(supervisor.addresses.plain or ()))
+                supervisor._take()
+            assert (stuck.handed, well.handed) == (0, 4)
+    finally:
+        os.kill(stuck.process, signal.SIGCONT)
+        supervisor.stop(0)
+
+
 def no_process() -> int:
     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
