@@ -179,20 +179,24 @@ def _logged(request: Request, answers: Iterator[Answer]) -> Iterator[Answer]:
         failed = not status.is_success(answer.status) and answer.status != status.CANCELLED
         log.log(
             logging.WARNING if failed else logging.INFO,
-            "%s from %r: %s%s, %s, %.3f s",
+            "%s from %r: %s%s%s, %.3f s",
             SERVICES[type(request)],
             request.caller.ae_title,
             status.text(answer.status),
             f" {answer.comment}" if answer.comment else "",
-            _summary(answer, pending),
+            _summary(request, answer, pending),
             time.monotonic() - begun,
         )
 
 
-def _summary(answer: Answer, pending: int) -> str:
+def _summary(request: Request, answer: Answer, pending: int) -> str:
+    """What there is to count."""
+    if isinstance(request, FindRequest):
+        return f", {pending} answers"
     counters = answer.counters
     if counters is None:
-        return f"{pending} answers"
+        return ""
     return (
-        f"{counters.completed} completed, {counters.failed} failed, {counters.warning} with warning"
+        f", {counters.completed} completed, {counters.failed} failed,"
+        f" {counters.warning} with warning"
     )

@@ -1,14 +1,20 @@
 import logging
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from pacsnode.dicom.commitment import (
+    STORAGE_COMMITMENT_PUSH_MODEL,
+    STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE,
+)
 from pacsnode.dicom.message import (
     Answer,
     Caller,
     Context,
     EchoRequest,
+    EventReportRequest,
     FindRequest,
     RefusingSink,
     Request,
@@ -98,6 +104,24 @@ def test_each_operation_has_one_line_with_its_numbers(caplog: pytest.LogCaptureF
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 1
     assert "move from 'WORKSTATION': 0000, 2 completed, 0 failed" in lines[0]
+
+
+def test_a_report_on_commitment_is_no_operation_with_answers_to_count(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    request = EventReportRequest(
+        caller=CALLER,
+        context=Context(1, STORAGE_COMMITMENT_PUSH_MODEL, EXPLICIT),
+        message_id=1,
+        sop_class_uid=STORAGE_COMMITMENT_PUSH_MODEL,
+        sop_instance_uid=STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE,
+        event_type=3,
+        information=b"",
+    )
+    with caplog.at_level(logging.INFO):
+        list(dispatcher("commit", archive=Mock()).handle(request))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("commit from 'WORKSTATION': 0113 Event types are 1 and 2, 0.0")
 
 
 def test_the_end_of_an_association_gives_back_its_place() -> None:
