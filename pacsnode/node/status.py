@@ -1,6 +1,7 @@
 """How the node is, for `pacsnode status`: told over a socket in the data folder, which whoever may
 work there may ask. The main thread answers, so that an answer is a sign of life as well."""
 
+import errno
 import fcntl
 import json
 import logging
@@ -61,6 +62,8 @@ class StatusSocket:
             self._socket.close()
             raise
         self._socket.setblocking(False)
+        self._spare: list[int] = []
+        self._keep_spare()
 
     def fileno(self) -> int:
         """Readable when somebody asks."""
@@ -70,20 +73,37 @@ class StatusSocket:
         """Tell whoever asks."""
         data = json.dumps(status).encode()
         try:
-            client, _ = self._socket.accept()
-            with client:
+            with self._accept() as client:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(data))
                 client.setblocking(False)
                 client.sendall(data)
         except OSError as error:  # it did not wait for the answer, or would have to
             logger.debug("status: %s", error)
+        self._keep_spare()
+
+    def _accept(self) -> socket.socket:
+        """Also where no descriptor is left, which may be what somebody asks about: one is kept."""
+        try:
+            return self._socket.accept()[0]
+        except OSError as error:
+            if error.errno != errno.EMFILE or not self._spare:
+                raise
+            os.close(self._spare.pop())
+            return self._socket.accept()[0]
+
+    def _keep_spare(self) -> None:
+        with suppress(OSError):  # somebody was faster: the next time, perhaps
+            while not self._spare:
+                self._spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
     def leave(self) -> None:
         """For a process that was forked: the others go on with it."""
         self._socket.close()
+        while self._spare:
+            os.close(self._spare.pop())
 
     def close(self) -> None:
-        self._socket.close()
+        self.leave()
         with suppress(OSError):
             os.unlink(self._path)
 

@@ -2,18 +2,20 @@
 
 import json
 import os
+import resource
 import select
 import shutil
 import signal
 import socket
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pacsnode.errors import NodeUnavailable
-from pacsnode.node.status import NAME, ask
+from pacsnode.node.status import NAME, StatusSocket, ask
 from tests.conftest import PATIENCE, RunningNode, StartNode, new_dataset
 from tests.interface.associations import association, instance_of, store
 
@@ -168,6 +170,27 @@ def test_whoever_asks_and_leaves_disturbs_nobody(start_node: StartNode, workers:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(node.data_dir / NAME))
     assert ask(node.data_dir)["state"] == "ready"
+
+
+def test_whoever_asks_why_there_are_no_descriptors_left_is_answered(tmp_path: Path) -> None:
+    status = StatusSocket(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        stack.callback(status.close)
+        asking = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2)]
+        for client in asking:
+            client.settimeout(PATIENCE)
+            client.connect(str(tmp_path / NAME))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), hard)
+        )
+        with suppress(OSError):
+            while True:
+                stack.callback(os.close, os.dup(0))
+        for client in asking:
+            status.answer({"state": "degraded"})
+            assert json.loads(client.recv(1000)) == {"state": "degraded"}
 
 
 def test_a_data_folder_that_vanishes_is_told(start_node: StartNode) -> None:
