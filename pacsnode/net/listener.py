@@ -28,6 +28,7 @@ LAST_ANSWERS = 2.0  # seconds that severed associations get to end their work
 # A connection that has gone before it was taken, or no descriptor left for it: wait, go on.
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE = 100  # ms
+RECENT = 10.0  # seconds, more than from one look at how the node is to the next
 
 WAITING = 256  # connections that may be without an association, unless more associations may be
 
@@ -66,6 +67,7 @@ class Listener:
             self._admitted,
             self._ended,
         )
+        self._shortage, self._short_at = "", 0.0  # the time.monotonic of the last
         self._lock = threading.Lock()
         self._associations: set[IncomingAssociation] = set()
         self._wake_read, self._wake_write = os.pipe()
@@ -86,6 +88,13 @@ class Listener:
     def is_alive(self) -> bool:
         """Whether connections are still taken."""
         return self._thread.is_alive()
+
+    @property
+    def shortage(self) -> str:
+        """What there is too little of to take connections, or was a moment ago; they wait. Nobody
+        comes to try where the last one was lost on its way to this process."""
+        is_recent = time.monotonic() - self._short_at < RECENT
+        return self._shortage if is_recent else ""
 
     @property
     def associations(self) -> int:
@@ -132,7 +141,6 @@ class Listener:
         poll.register(self._doorway, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
         pause.register(self._wake_read, select.POLLIN)
-        is_short = False
         while True:
             ready = {descriptor for descriptor, _ in poll.poll()}
             if self._wake_read in ready:
@@ -141,12 +149,13 @@ class Listener:
             if shortage is None:
                 return
             if shortage:
-                if not is_short:
+                if not self._shortage:
                     logger.error("cannot take connections: %s; they wait", shortage)
+                self._short_at = time.monotonic()
                 pause.poll(_PAUSE)
-            elif is_short:
+            elif self._shortage:
                 logger.warning("connections are taken again")
-            is_short = bool(shortage)
+            self._shortage = shortage
 
     def _take(self) -> str | None:
         """Take the next connection; returns what there is too little of to do so, if anything, and

@@ -199,8 +199,10 @@ class Node:
         return self.configuration.modalities
 
     def troubles(self) -> list[str]:
-        """What is wrong with the archive now; nothing where all is well."""
-        return self._archive.troubles()
+        """What is wrong now; nothing where all is well."""
+        troubles = self._archive.troubles()
+        shortage = self._listener.shortage
+        return [*troubles, f"connections wait: {shortage}"] if shortage else troubles
 
     def reconfigure(self, changed: Configuration) -> list[str]:
         """Take over what can be taken over, for new associations; returns the keys that changed

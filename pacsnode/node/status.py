@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 NAME = ".status"
 PATIENCE = 5.0  # seconds in which a node that is well answers
+SPARE = 4  # descriptors
 _BLOCK = 1 << 16
 
 Status = Mapping[str, Any]
@@ -62,8 +63,7 @@ class StatusSocket:
             self._socket.close()
             raise
         self._socket.setblocking(False)
-        self._spare: list[int] = []
-        self._keep_spare()
+        self._spare = [os.dup(self._socket.fileno()) for _ in range(SPARE)]
 
     def fileno(self) -> int:
         """Readable when somebody asks."""
@@ -77,24 +77,26 @@ class StatusSocket:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(data))
                 client.setblocking(False)
                 client.sendall(data)
+                self._keep(client)
         except OSError as error:  # it did not wait for the answer, or would have to
             logger.debug("status: %s", error)
-        self._keep_spare()
 
     def _accept(self) -> socket.socket:
-        """Also where no descriptor is left, which may be what somebody asks about: one is kept."""
-        try:
-            return self._socket.accept()[0]
-        except OSError as error:
-            if error.errno != errno.EMFILE or not self._spare:
-                raise
+        """Also where no descriptor is left, which may be what somebody asks about: a few are kept,
+        as the thread that takes associations may be faster."""
+        while True:
+            try:
+                return self._socket.accept()[0]
+            except OSError as error:
+                if error.errno != errno.EMFILE or not self._spare:
+                    raise
             os.close(self._spare.pop())
-            return self._socket.accept()[0]
 
-    def _keep_spare(self) -> None:
-        with suppress(OSError):  # somebody was faster: the next time, perhaps
-            while not self._spare:
-                self._spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    def _keep(self, client: socket.socket) -> None:
+        """End a connection, whose descriptor nobody else gets where a spare one is missing."""
+        if len(self._spare) < SPARE:
+            os.dup2(self._socket.fileno(), client.fileno(), inheritable=False)
+            self._spare.append(client.detach())
 
     def leave(self) -> None:
         """For a process that was forked: the others go on with it."""

@@ -7,6 +7,7 @@ import select
 import shutil
 import signal
 import socket
+import sys
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -170,6 +171,21 @@ def test_whoever_asks_and_leaves_disturbs_nobody(start_node: StartNode, workers:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(node.data_dir / NAME))
     assert ask(node.data_dir)["state"] == "ready"
+
+
+def test_connections_that_wait_for_descriptors_are_a_trouble(start_node: StartNode) -> None:
+    few = (
+        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60)); "
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    node = start_node(config(1), sys.executable, "-c", few)
+    with ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(socket.create_connection((node.host, node.port), PATIENCE))
+        assert (
+            "connections wait: Too many open files" in wait_for_state(node, "degraded")["troubles"]
+        )
+    assert wait_for_state(node, "ready")["troubles"] == []
 
 
 def test_whoever_asks_why_there_are_no_descriptors_left_is_answered(tmp_path: Path) -> None:
