@@ -145,6 +145,8 @@ class _Repair:
                 return finding._replace(done="gone, or whole again, meanwhile")
             # Marked already; should that be lost with the power, who asks for it finds out.
             self._index.set_lost(row.uids.sop_instance_uid, True)
+            if fault.fault is Fault.MISSING:
+                return finding._replace(done="gone meanwhile, marked as lost", left=LOST)
             here = self._storage.quarantine(finding.name, finding.fault, finding.text)
         return finding._replace(done=f"moved to quarantine/{here}, marked as lost", left=LOST)
 
@@ -160,7 +162,10 @@ class _Repair:
             return self._quarantine(finding, "foreign")
 
     def _quarantine(self, finding: Finding, why: str) -> Finding:
-        here = self._storage.quarantine(finding.name, why, finding.text)
+        try:
+            here = self._storage.quarantine(finding.name, why, finding.text)
+        except InstanceMissing:
+            return finding._replace(done="gone meanwhile")
         return finding._replace(done=f"moved to quarantine/{here}")
 
     def _take_in(self, finding: Finding) -> Finding:

@@ -69,9 +69,17 @@ class Successor:
         return index
 
     def remove(self) -> None:
+        """Raises StorageError."""
         for suffix in ("", *_BESIDE):
-            with suppress(FileNotFoundError):
+            try:
                 os.unlink(f"{self.path}{suffix}")
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StorageError(
+                    f"{error.filename}, of an earlier reindex, is in the way, and cannot be "
+                    f"removed: {error.strerror}: remove it"
+                ) from error
 
     def complete(self, index: Index) -> None:
         """Close it. Raises StorageError where it is not whole then."""

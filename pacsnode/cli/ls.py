@@ -1,7 +1,7 @@
 """pacsnode ls."""
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ CONFLICTS_SETTLED = (
     "The first stays in its place until `pacsnode conflicts keep|adopt|drop NAME` settles which of "
     "the two is right; both are complete files, here and in instances/."
 )
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # of the time that notes count in microseconds
 NOTED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "DateTime", "TextValue")
 
 
@@ -92,9 +93,17 @@ def _notes(noted: "Iterable[tuple[InstanceUIDs, int, str]]") -> "Iterator[Datase
     from pacsnode.dicom.encode import text_element
 
     for uids, microseconds, text in noted:
-        moment = datetime.fromtimestamp(microseconds / 1e6, UTC)
-        values = (*uids, moment.strftime("%Y%m%d%H%M%S.%f+0000"), text)
+        values = (*uids, _moment(microseconds), text)
         dataset = Dataset()
         for keyword, value in zip(NOTED, values, strict=True):
             dataset.add(text_element(keyword, (value,) if value else ()))
         yield dataset
+
+
+def _moment(microseconds: int) -> str:
+    """As DICOM's DT; empty where a damaged file says what is no date."""
+    try:
+        moment = BEGINNING + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return ""
+    return moment.strftime("%Y%m%d%H%M%S.%f+0000")

@@ -178,7 +178,8 @@ class Storage(ABC):
     @abstractmethod
     def quarantine(self, name: str, why: str, text: str) -> str:
         """Move a file that `walk` named out of the tree, durably, with a note of why: a word, and
-        a text; returns its name in the quarantine folder. Inside `changing`."""
+        a text; returns its name in the quarantine folder. Raises InstanceMissing. Inside
+        `changing`."""
 
     @abstractmethod
     def move(self, name: str, uids: InstanceUIDs) -> None:

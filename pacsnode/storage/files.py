@@ -235,7 +235,8 @@ class FileStorage(Storage):
     def quarantine(self, name: str, why: str, text: str) -> str:
         path = os.path.join(self._root, name)
         if not os.path.isfile(path):  # a pipe would be waited for
-            raise InstanceMissing(f"{name} is no file")
+            kind = InstanceDamaged if os.path.lexists(path) else InstanceMissing
+            raise kind(f"{name} is no file")
         with folders.step(f"moving {name} to the quarantine"):
             here = self._quarantine.link(path, name, why, text)
             self._remove(path)

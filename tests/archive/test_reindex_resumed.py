@@ -8,6 +8,7 @@ import pytest
 from pacsnode.archive import Archive
 from pacsnode.archive.place import Placing
 from pacsnode.archive.reindex import reindex
+from pacsnode.errors import StorageError
 from tests.archive.instances import Sample, everything, faults, files, read, store
 from tests.archive.test_reindex import interrupt_at
 
@@ -54,3 +55,10 @@ def test_what_was_replaced_elsewhere_between_two_runs_stays_so(
     again = open_again("replace")
     assert read(again, new) == new.dataset
     assert not faults(again)
+
+
+def test_what_is_left_and_cannot_be_removed_is_named(archive: Archive, data_dir: Path) -> None:
+    archive.close()
+    (data_dir / "index.sqlite.new").mkdir()
+    with pytest.raises(StorageError, match=r"index\.sqlite\.new.*remove it"):
+        reindex(data_dir)

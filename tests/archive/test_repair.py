@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pacsnode.archive import Archive, Fault, Finding, Kind
+from pacsnode.archive.repair import LOST, repair
 from pacsnode.errors import InstanceMissing, StorageError
 from pacsnode.storage.files import FileStorage
 from tests.archive.instances import EVERYTHING, Sample, everything, faults, files, read, store
@@ -234,6 +236,31 @@ def test_what_cannot_be_put_right_keeps_nothing_else_from_it(
     assert [finding.left for finding in found][1] == "not repaired: the disk fails"
     assert len(list(files(data_dir / "quarantine"))) == 2 * 2
     assert all(row.is_lost for row in everything(archive).values())
+
+
+def test_what_another_repair_took_meanwhile_is_no_failure(
+    archive: Archive, data_dir: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the second one, in which nothing changes any more."""
+    store(archive, sample)
+    row, stranger = (data_dir / "instances" / name for name in (sample.place, "1/2/3.dcm"))
+    harm(row, "altered")
+    stranger.parent.mkdir(parents=True)
+    stranger.write_bytes(b"")
+    real = FileStorage.quarantine
+
+    def quarantine(storage: FileStorage, name: str, why: str, text: str) -> str:
+        real(storage, name, why, text)
+        return real(storage, name, why, text)
+
+    def settle_pending(*_: object) -> None:
+        row.unlink(missing_ok=True)
+
+    monkeypatch.setattr(FileStorage, "quarantine", quarantine)
+    monkeypatch.setattr(sys.modules[repair.__module__], "settle_pending", settle_pending)
+    first, second = repaired(archive)
+    assert (first.done, first.left) == ("gone meanwhile, marked as lost", LOST)
+    assert (second.done, second.left) == ("gone meanwhile", "")
 
 
 def test_repairing_beside_a_node_that_stores_and_deletes_touches_nothing_of_its(

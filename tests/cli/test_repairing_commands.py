@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -121,3 +122,20 @@ def test_conflicts_asks_before_it_removes_and_wants_to_know_which(
     done = pacsnode("conflicts", "drop", "--all", "--yes")
     assert (done.returncode, done.stdout.count("dropped")) == (0, 2)
     assert pacsnode("conflicts", "keep", "--all").stdout == "there are no conflicts\n"
+
+
+def test_a_conflict_whose_file_says_no_date_is_listed(
+    pacsnode: Callable[..., Completed], write_file: WriteFile, tmp_path: Path
+) -> None:
+    """Damaged where nothing protects it: in the time of receipt."""
+    pacsnode("import", str(write_file("a.dcm", StudyInstanceUID="1.2.3")))
+    (stored,) = (tmp_path / "pacsnode-data/instances").rglob("*.dcm")
+    whole = stored.read_bytes()
+    end = whole.index(b"PACSNOD1") + 8 + 32 + 8 + 8
+    for time in (struct.pack("<q", 1 << 62), struct.pack("<q", -(1 << 62))):
+        name = f"{time.hex()}.dcm"
+        aside = tmp_path / "pacsnode-data/conflicts" / name
+        aside.write_bytes(whole[: end - 8] + time + whole[end:])
+    listed = pacsnode("ls", "--conflicts", "--format", "json")
+    assert listed.returncode == 0, listed.stderr
+    assert len(json.loads(listed.stdout)) == 2
