@@ -43,6 +43,10 @@ _KEYWORDS = {
     _TRANSACTION_UID: "TransactionUID",
 }
 
+# Of one transaction: as many as fit, unless they are made to be many. Each takes 250 bytes here and
+# can be sent in 28.
+MOST_REFERENCES = 250_000
+
 _MAX_UID = 128  # bytes, as of the instances themselves
 _LONGEST = 1024  # bytes of a value of an item that is looked at
 _ITEM = 0xFFFEE000
@@ -164,7 +168,7 @@ def _items(sequence: Element | None) -> Iterator[_Elements]:
     form = sequence.form if sequence.vr != "UN" else forms_of("", raw[8:16])[0]
     read = struct.Struct("<HHL" if form.is_little else ">HHL").unpack_from
     walker = Walker(Window(BytesIO(raw)), form)
-    position = 0
+    position = count = 0
     while position + 8 <= len(raw):
         group, number, length = read(raw, position)
         position += 8
@@ -173,6 +177,9 @@ def _items(sequence: Element | None) -> Iterator[_Elements]:
             return
         if tag != _ITEM:
             raise UnreadableDataset(f"({tag:08X}) where an item should begin")
+        count += 1
+        if count > MOST_REFERENCES:
+            raise UnreadableDataset(f"over {MOST_REFERENCES:,} instances: ask in parts")
         end = walker.end_of(position, is_item=True) if length == UNDEFINED else position + length
         yield _first(parse(raw[position:end], form, _LONGEST))
         position = end

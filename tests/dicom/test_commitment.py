@@ -9,6 +9,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.filewriter import dcmwrite
 
+from pacsnode.dicom import commitment
 from pacsnode.dicom.commitment import (
     ALL_COMMITTED,
     FAILURES_EXIST,
@@ -190,6 +191,16 @@ def test_uids_that_are_none_come_back_as_they_came() -> None:
     odd = Reference("no class", "1.2\\../\xe9 \x1b[31m")
     request = CommitmentRequest("x y", (odd,))
     assert parse_request(encode_request(request, EXPLICIT), EXPLICIT) == request
+
+
+def test_references_that_are_made_to_be_many_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million fit into the longest request, and took 300 MB each time."""
+    request = CommitmentRequest("1.9", tuple(Reference("1", str(number)) for number in range(3)))
+    monkeypatch.setattr(commitment, "MOST_REFERENCES", 3)
+    assert parse_request(encode_request(request, EXPLICIT), EXPLICIT) == request
+    monkeypatch.setattr(commitment, "MOST_REFERENCES", 2)
+    with pytest.raises(UnreadableDataset, match="over 2 instances: ask in parts"):
+        parse_request(encode_request(request, EXPLICIT), EXPLICIT)
 
 
 def test_a_hundred_thousand_references_go_there_and_back() -> None:
