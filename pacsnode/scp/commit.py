@@ -121,9 +121,13 @@ def _hand_over(
     archive: "Archive", taken: "Commitment", modality: Modality | None, wake: Callable[[], None]
 ) -> None:
     """To jobs/, which can report to whoever is in modalities."""
-    if modality is None:
-        why = "its association has ended, and modalities does not say where it is"
-        abandon(archive, taken, why)
-        return
-    archive.commitments.give_back(taken)
+    try:
+        if modality is None:
+            why = "its association has ended, and modalities does not say where it is"
+            abandon(archive, taken, why)
+            return
+        archive.commitments.give_back(taken)
+    except IndexFailure as error:
+        uid = taken.transaction_uid
+        log.error("storage commitment %s waits for the end of its lease: %s", uid, error)  # noqa: TRY400
     wake()

@@ -233,6 +233,26 @@ def test_nothing_is_looked_into_for_an_association_that_has_ended(
     assert desk.is_for_jobs
 
 
+@pytest.mark.parametrize(("row", "step"), [("new", "give_back"), ("unknown", "finish")])
+def test_an_index_that_fails_now_leaves_it_to_jobs_for_later(
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    row: str,
+    step: str,
+) -> None:
+    """When its lease ends. It is a line in the log, and no unexpected fault."""
+
+    def fail(*_: object) -> None:
+        raise IndexFailure("disk I/O error")
+
+    monkeypatch.setattr(desk.archive.commitments, step, fail)
+    desk.channel.outcome = AssociationLost("aborted")
+    assert list(desk.ask(row)) == [Answer(0)]
+    assert desk.open == 1
+    assert "storage commitment 1.9 waits for the end of its lease: disk I/O error" in caplog.text
+
+
 @pytest.mark.parametrize("row", ["new", "same"])
 def test_an_answer_that_cannot_be_sent_loses_no_transaction(desk: Desk, row: str) -> None:
     answers = desk.ask(row)
