@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pacsnode.config.values import (
     LONGEST,
     MOST_BYTES,
+    MOST_ASSOCIATIONS,
     MOST_WORKERS,
     SERVICES,
     AETitle,
@@ -101,7 +102,9 @@ class Listen(Section):
     port: int | None = Field(
         11112, ge=0, le=65535, description=f"{PORT}, or 0 for a free one; null is TLS only"
     )
-    max_associations: int = Field(100, ge=1, description="a number from 1 on")
+    max_associations: int = Field(
+        100, ge=1, le=MOST_ASSOCIATIONS, description=f"a number from 1 to {MOST_ASSOCIATIONS}"
+    )
     max_pdu: MaxPDU = Field(
         131072, description="bytes: 4096 to 16777216 (16 MiB), or 0 for no limit announced"
     )

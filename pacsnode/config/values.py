@@ -19,6 +19,7 @@ LONGEST = 1_000_000
 LATER = "comes in a later version"
 
 MOST_WORKERS = 64
+MOST_ASSOCIATIONS = 100_000
 MOST_BYTES = 1 << 62
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -164,6 +164,7 @@ def test_sizes_have_units(file: Path, text: str, bytes_: int) -> None:
         ("modalities: {A: {host: x, associations: 33}}", "modalities.A.associations"),
         ("log: {level: LOUD}", "log.level"),
         ("log: {format: xml}", "log.format"),
+        ("listen: {max_associations: 1000000}", "listen.max_associations"),
     ],
 )
 def test_impossible_values_are_named_with_what_is_allowed(file: Path, text: str, key: str) -> None:
