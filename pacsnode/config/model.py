@@ -12,8 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from pacsnode.config.values import (
     LONGEST,
-    MOST_BYTES,
     MOST_ASSOCIATIONS,
+    MOST_BYTES,
     MOST_WORKERS,
     SERVICES,
     AETitle,

@@ -189,7 +189,7 @@ def test_c001_after_an_unexpected_fault_and_the_node_goes_on(
     monkeypatch.setattr(node._archive, "find", break_down)
     try:
         contexts = [(CT, [EXPLICIT]), (STUDY_FIND, [EXPLICIT]), (VERIFICATION, [IMPLICIT])]
-        with Association(node.address, *contexts) as association:
+        with Association(node.addresses.plain, *contexts) as association:
             ds: Dataset = new_dataset()
             for answer in (
                 association.store_dataset(ds),
