@@ -1,7 +1,9 @@
 """One node for the tests whose state may stand side by side, and peers for it."""
 
+import select
 import socket
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 
-from tests.conftest import RunningNode, running_node
+from tests.conftest import PATIENCE, RunningNode, running_node
 from tests.interface.peer import EXPLICIT, Association
 
 OPEN = "access: {unknown_callers: all}\nstorage: {fsync: false, min_free: 1}\n"
@@ -65,6 +67,16 @@ def store_all(node: RunningNode, datasets: Sequence[Dataset]) -> None:
         for ds in datasets:
             assert peer.store_dataset(ds).status == 0
         peer.release()
+
+
+def wait_until_synced(node: RunningNode) -> None:
+    """Until the index has no copy of a file any more: whoever opens the archive while it has would
+    make good what a test has done to that file."""
+    deadline = time.monotonic() + PATIENCE
+    with closing(sqlite3.connect(node.data_dir / "index.sqlite")) as connection:
+        while connection.execute("SELECT count(*) FROM copy").fetchone() != (0,):
+            assert time.monotonic() < deadline
+            select.select([], [], [], 0.05)
 
 
 def damage_index(node: RunningNode) -> None:

@@ -17,7 +17,7 @@ import pytest
 from pydicom import Dataset
 
 from tests.conftest import PATIENCE, RunningNode, StartNode, new_dataset
-from tests.interface.conftest import free_port_number, stored_files
+from tests.interface.conftest import free_port_number, stored_files, wait_until_synced
 from tests.interface.requester import (
     COMMITMENT,
     INSTANCE,
@@ -172,6 +172,7 @@ def test_each_instance_that_is_not_safe_has_its_reason(
     requester = make_requester()
     node = start_node(configured(requester))
     good, gone, altered, deleted = store(node, requester, 4)
+    wait_until_synced(node)
     damage = {gone: os.unlink, altered: flip_last_byte}
     for path in stored_files(node.data_dir / "instances"):
         uid = next((uid for uid in damage if uid.encode() in path.read_bytes()), None)
