@@ -110,7 +110,7 @@ def _wait(client: ssl.SSLSocket, event: int, deadline: float, tick: Tick) -> boo
     poll = select.poll()
     poll.register(client, event)
     while (left := deadline - time.monotonic()) > 0:
-        if poll.poll((min(left, SLICE) if tick is not no_tick else left) * 1000):
+        if poll.poll(min(left, SLICE) * 1000):
             return True
         tick()
     return False

@@ -10,6 +10,7 @@ import select
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -176,11 +177,14 @@ class Connection(AssociationSocket):
     @staticmethod
     def _wait(poll: select.poll, deadline: float, tick: Tick) -> bool:
         """Sleep until the socket is ready or `deadline` has passed, ticking meanwhile."""
+        # The main thread, which takes signals, wakes as often: one that comes right before poll
+        # begins does not end it, and a Ctrl-C would wait for the peer.
+        wakes = tick is not no_tick or threading.current_thread() is threading.main_thread()
         while True:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            if poll.poll(min(left, SLICE) * 1000 if tick is not no_tick else left * 1000):
+            if poll.poll((min(left, SLICE) if wakes else left) * 1000):
                 return True
             tick()
 

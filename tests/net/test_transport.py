@@ -16,11 +16,38 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pacsnode.dicom.message import no_tick
 from pacsnode.errors import AssociationLost, PeerTimeout
-from pacsnode.net.transport import FIRST_BUFFER, Connection
+from pacsnode.net.transport import FIRST_BUFFER, SLICE, Connection
 from tests.net.raw import P_DATA, pdu
 
 SOON, LATER = 0.05, 20.0
+
+
+class Waits:
+    """Stands for a poll that is ready at the third time, and notes how long it was to wait."""
+
+    def __init__(self) -> None:
+        self.milliseconds: list[float] = []
+
+    def poll(self, milliseconds: float) -> bool:
+        self.milliseconds.append(milliseconds)
+        return len(self.milliseconds) == 3
+
+
+def test_the_thread_that_takes_signals_looks_for_them_while_it_waits() -> None:
+    waits: Any = Waits()
+    assert Connection._wait(waits, time.monotonic() + 600, no_tick)
+    assert max(waits.milliseconds) <= SLICE * 1000
+
+
+def test_every_other_thread_sleeps_until_something_comes() -> None:
+    waits: Any = Waits()
+    deadline = time.monotonic() + 600
+    thread = threading.Thread(target=lambda: Connection._wait(waits, deadline, no_tick))
+    thread.start()
+    thread.join()
+    assert min(waits.milliseconds) > SLICE * 1000
 
 
 def context(protocol: int) -> ssl.SSLContext:
