@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import signal
 import socket
 import ssl
@@ -360,6 +361,11 @@ def test_a_store_under_way_over_tls_is_finished_when_told_to_stop(
 
         def _stop(self) -> None:
             if self.tell() > 4 << 20 and "stopping" not in node.log:
+                # The system's buffers may hold all of this: the node must have begun to take it.
+                deadline = time.monotonic() + PATIENCE
+                while not any((node.data_dir / "instances" / ".incoming").iterdir()):
+                    assert time.monotonic() < deadline
+                    select.select([], [], [], 0.01)
                 node.process.send_signal(signal.SIGTERM)
                 node.wait_for_log("stopping")
 
