@@ -150,9 +150,6 @@ class Access:
         admitted = self._admitted.get(caller.association)
         return admitted[0] if admitted is not None else NO_RIGHTS
 
-    def allows(self, caller: Caller, service: str) -> bool:
-        return service in self.rights(caller).services
-
     def destination(self, caller: Caller, ae_title: str) -> tuple[str, Modality] | Refusal:
         """The modality with this AE title, to which the caller may have instances sent. It is
         refused with A801 where there is none, with 0124 where it is not among the caller's own

@@ -1,7 +1,9 @@
 """Tiny instances, and the ways they go in and out of an archive in tests."""
 
 import struct
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
@@ -110,3 +112,34 @@ def files(folder: Path) -> Iterator[str]:
 def answers_to(archive: Archive, query: Query) -> list[Dataset]:
     pages = archive.find(query, EXPLICIT)
     return [decode_dataset(answer, EXPLICIT) for page in pages for answer in page]
+
+
+@contextmanager
+def storing_and_deleting(archive: Archive) -> Iterator[Callable[[], bool]]:
+    """Another thread stores and deletes meanwhile, without failing; what is yielded says whether it
+    has more to do."""
+    stop, enough = threading.Event(), threading.Event()
+    failures: list[BaseException] = []
+
+    def busy() -> None:
+        number = 0
+        try:
+            while not stop.is_set():
+                number += 1
+                store(archive, Sample(f"1.2.3.{number}", study=f"1.2.{number % 3}"))
+                if number == 200:
+                    enough.set()
+                if number % 5 == 0:
+                    archive.delete(EVERYTHING)
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        yield lambda: not enough.is_set() and thread.is_alive()
+    finally:
+        stop.set()
+        thread.join()
+    assert not failures

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,16 @@ from pacsnode.archive import Archive, Fault, Finding, Kind
 from pacsnode.archive.repair import LOST, repair
 from pacsnode.errors import InstanceMissing, StorageError
 from pacsnode.storage.files import FileStorage
-from tests.archive.instances import EVERYTHING, Sample, everything, faults, files, read, store
+from tests.archive.instances import (
+    EVERYTHING,
+    Sample,
+    everything,
+    faults,
+    files,
+    read,
+    store,
+    storing_and_deleting,
+)
 from tests.archive.test_place import harm
 
 
@@ -266,32 +274,9 @@ def test_what_another_repair_took_meanwhile_is_no_failure(
 def test_repairing_beside_a_node_that_stores_and_deletes_touches_nothing_of_its(
     archive: Archive, data_dir: Path
 ) -> None:
-    stop, enough = threading.Event(), threading.Event()
-    failures: list[BaseException] = []
-
-    def busy() -> None:
-        number = 0
-        try:
-            while not stop.is_set():
-                number += 1
-                store(archive, Sample(f"1.2.3.{number}", study=f"1.2.{number % 3}"))
-                if number == 200:
-                    enough.set()
-                if number % 5 == 0:
-                    archive.delete(EVERYTHING)
-        except BaseException as error:
-            failures.append(error)
-            raise
-
-    thread = threading.Thread(target=busy)
-    thread.start()
-    try:
-        while not enough.is_set() and thread.is_alive():
+    with storing_and_deleting(archive) as goes_on:
+        while goes_on():
             assert not repaired(archive)
-    finally:
-        stop.set()
-        thread.join()
-    assert not failures
     assert not list(files(data_dir / "quarantine"))
 
 

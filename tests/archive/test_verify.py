@@ -1,13 +1,12 @@
 """What is wrong is found, and named as what it is; what is on its way is not wrong."""
 
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
 
 from pacsnode.archive import Archive, Fault
-from tests.archive.instances import EVERYTHING, Sample, everything, faults, store
+from tests.archive.instances import Sample, everything, faults, store, storing_and_deleting
 from tests.archive.test_place import harm, orphan
 
 
@@ -90,32 +89,9 @@ def test_an_instance_between_file_and_row_is_no_orphan(
 
 
 def test_verify_beside_storing_and_deleting_raises_no_false_alarm(archive: Archive) -> None:
-    stop, enough = threading.Event(), threading.Event()
-    failures: list[BaseException] = []
-
-    def busy() -> None:
-        number = 0
-        try:
-            while not stop.is_set():
-                number += 1
-                store(archive, Sample(f"1.2.3.{number}", study=f"1.2.{number % 3}"))
-                if number == 200:
-                    enough.set()
-                if number % 5 == 0:
-                    archive.delete(EVERYTHING)
-        except BaseException as error:
-            failures.append(error)
-            raise
-
-    thread = threading.Thread(target=busy)
-    thread.start()
-    try:
-        while not enough.is_set() and thread.is_alive():
+    with storing_and_deleting(archive) as goes_on:
+        while goes_on():
             assert not faults(archive)
-    finally:
-        stop.set()
-        thread.join()
-    assert not failures
 
 
 def test_what_cannot_be_opened_keeps_nothing_else_from_being_checked(

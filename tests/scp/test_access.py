@@ -37,16 +37,16 @@ def test_a_known_caller_may_do_what_its_modality_allows() -> None:
     access = Access(settings(CT1={"allow": frozenset({"store", "echo"})}))
     who = caller()
     assert access.admit(who) is None
-    assert access.allows(who, "store")
-    assert not access.allows(who, "find")
+    assert "store" in access.rights(who).services
+    assert "find" not in access.rights(who).services
 
 
 def test_an_unknown_caller_may_do_what_unknown_callers_says() -> None:
     access = Access(settings(CT1={}))
     who = caller("STRANGER")
     assert access.admit(who) is None
-    assert access.allows(who, "echo")
-    assert not access.allows(who, "store")
+    assert "echo" in access.rights(who).services
+    assert "store" not in access.rights(who).services
 
 
 def test_a_caller_with_no_right_at_all_is_rejected_and_the_text_says_everything() -> None:
@@ -126,7 +126,7 @@ def test_a_known_title_from_another_host_is_an_unknown_caller() -> None:
     who = caller(host="192.0.2.99")
     assert access.admit(who) is None
     assert access.rights(who).name is None
-    assert not access.allows(who, "store")
+    assert "store" not in access.rights(who).services
     strict = Access(settings({"check_host": True, **NOBODY}, CT1={}))
     rejection = strict.admit(caller(host="192.0.2.99"))
     assert rejection is not None
@@ -209,14 +209,14 @@ def test_new_settings_hold_for_new_associations_only() -> None:
     before = caller()
     access.admit(before)
     access.configure(settings(NOBODY))
-    assert access.allows(before, "store")
+    assert "store" in access.rights(before).services
     assert access.admit(caller()) is not None
     access.ended(before)
     assert access.count() == 0
 
 
 def test_a_service_without_association_is_never_allowed() -> None:
-    assert not Access(settings(CT1={})).allows(caller(), "echo")
+    assert "echo" not in Access(settings(CT1={})).rights(caller()).services
 
 
 def test_unknown_callers_have_a_limit_together() -> None:
