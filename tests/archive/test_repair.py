@@ -3,8 +3,9 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -288,3 +289,23 @@ def test_somebodys_file_three_folders_deep_is_left(archive: Archive, data_dir: P
     (finding,) = repaired(archive)
     assert (finding.done, bool(finding.left)) == ("", True)
     assert path.exists()
+
+
+def test_a_damaged_instance_is_marked_again_that_was_found_whole_meanwhile(
+    archive: Archive, sample: Sample, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(archive, sample)
+    path = data_dir / "instances" / sample.place
+    path.write_bytes(path.read_bytes()[:-1] + b"X")
+    module = sys.modules[repair.__module__]  # the package has the function under its name
+    check_rows = module.check_rows
+
+    def unmarked(*arguments: Any) -> Iterator[Any]:
+        for finding in check_rows(*arguments):
+            archive._index.set_lost(sample.sop, False)
+            yield finding
+
+    monkeypatch.setattr(module, "check_rows", unmarked)
+    assert len(repaired(archive)) == 1
+    (row,) = archive.select(EVERYTHING)
+    assert row.is_lost
