@@ -171,17 +171,22 @@ class Soak:
                     yield os.stat(os.path.join(folder, name)).st_size
 
     def _at_rest(self) -> Held:
-        """What the node holds once it has no more threads than at the first look; then, once their
-        number stays the same for a while."""
+        """What the node holds once it has no more threads and sockets than at the first look; then,
+        once their numbers stay the same for a while. A connection may outlive its thread, or the
+        other way round, by the time that either lingers."""
         began = same_since = time.monotonic()
         held = held_by_tree(self.tree.pid)
         while time.monotonic() - began < AT_REST_WITHIN:
-            if self.samples and held.threads <= self.samples[0].held.threads:
+            if self.samples and _is_back_at(held, self.samples[0].held):
                 break
             if not self.samples and time.monotonic() - same_since > SETTLED:
                 break
             time.sleep(0.1)
             before, held = held, held_by_tree(self.tree.pid)
-            if held.threads != before.threads:
+            if (held.threads, held.sockets) != (before.threads, before.sockets):
                 same_since = time.monotonic()
         return held
+
+
+def _is_back_at(held: Held, first: Held) -> bool:
+    return held.threads <= first.threads and held.sockets <= first.sockets
