@@ -195,13 +195,19 @@ class Modality(Section):
     )
     transfer_syntaxes: TransferSyntaxes = Field(
         None,
-        description="null, or a list of UIDs or keywords of transfer syntaxes that are not "
-        "compressed, such as ExplicitVRLittleEndian",
+        description="null, or a list of UIDs or keywords of transfer syntaxes, such as "
+        "ExplicitVRLittleEndian and JPEG2000Lossless",
+    )
+    lossy_compression: Literal["forbidden", "allowed"] = Field(
+        "forbidden", description="forbidden or allowed"
     )
     associations: int = Field(1, ge=1, le=32, description="a number from 1 to 32")
     max_associations: int | None = Field(None, ge=1, description=COUNT)
     commit_report: Annotated[Literal["new", "same"], BeforeValidator(same_association)] = Field(
         "new", description="new or same association"
+    )
+    trace: OptionalFile = Field(
+        None, description="a file that its associations are recorded in, or null"
     )
 
 

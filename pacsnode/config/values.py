@@ -150,8 +150,6 @@ def _transfer_syntax(value: object) -> str:
 
     for uid in AllTransferSyntaxes:
         if value in (str(uid), uid.keyword):
-            if uid.is_compressed and not uid.is_deflated:
-                raise ValueError(f"{value!r} would need compressing, which {LATER}")
             return str(uid)
     raise ValueError(f"{value!r} is no transfer syntax")
 

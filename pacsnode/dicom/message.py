@@ -11,6 +11,19 @@ from typing import BinaryIO, NamedTuple, Protocol
 from pacsnode.config.model import ClientTLS
 
 
+class Extensions(NamedTuple):
+    """What is agreed on beyond the baseline for a query and retrieve SOP class (SOP Class Extended
+    Negotiation, PS3.4 C.5.1.1, C.5.2.1 and C.5.3.1). Retrieves know `relational` alone."""
+
+    relational: bool = False
+    combined_date_time: bool = False
+    fuzzy_names: bool = False
+    timezone_adjustment: bool = False
+
+
+BASELINE = Extensions()
+
+
 class Context(NamedTuple):
     """An accepted presentation context. The roles are those of the node itself."""
 
@@ -19,6 +32,7 @@ class Context(NamedTuple):
     transfer_syntax: str
     as_scu: bool = False
     as_scp: bool = True
+    extensions: Extensions = BASELINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +43,14 @@ class ProposedContext:
     transfer_syntaxes: tuple[str, ...]
     as_scu: bool = True
     as_scp: bool = False
+    extensions: Extensions = BASELINE
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Where another application entity is, and how the node names itself to it. `associations` is
-    how many are opened at once to send to it; a `tls` of None is plain TCP."""
+    how many are opened at once to send to it; a `tls` of None is plain TCP; `may_lose`: pixels may
+    be compressed with losses for it."""
 
     name: str
     ae_title: str
@@ -45,6 +61,7 @@ class Peer:
     transfer_syntaxes: tuple[str, ...] | None = None
     associations: int = 1
     tls: ClientTLS | None = None
+    may_lose: bool = False
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -55,7 +72,8 @@ class Peer:
 class Caller:
     """Who asks. `host` is an IP address without IPv4-mapped prefix; `association` its number;
     `certificate_subject` that of the certificate it showed, as (type, value) in the short names of
-    RFC 4514 (("CN", "ct1"), …), None where it showed none; `is_tls`: over TLS."""
+    RFC 4514 (("CN", "ct1"), …), None where it showed none; `is_tls`: over TLS; `user`: whom it
+    claims to speak for (User Identity Negotiation, PS3.7 D.3.3.7), which nothing proves."""
 
     ae_title: str
     called_ae_title: str
@@ -63,6 +81,7 @@ class Caller:
     association: int
     is_tls: bool = False
     certificate_subject: tuple[tuple[str, str], ...] | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +123,14 @@ class StoreRequest(Request):
 class IdentifierRequest(Request):
     """A request with an identifier. `cancelled()` reads what the peer sent meanwhile and says
     whether a C-CANCEL came; it raises AssociationLost where the peer is gone. `send(answer)` puts
-    a pending answer on the wire at once: for work that cannot yield."""
+    a pending answer on the wire at once: for work that cannot yield. `priority` is 0 for medium, 1
+    for high, 2 for low (PS3.7 9.1.2.1.5)."""
 
     sop_class_uid: str
     identifier: bytes
     cancelled: Callable[[], bool] = field(compare=False)
     send: "Callable[[Answer], None]" = field(compare=False)
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,10 +250,13 @@ class Handler(Protocol):
 
 
 class DatasetSource(NamedTuple):
-    """Bytes of a dataset to send: `length` bytes of `file` from its current position."""
+    """Bytes of a dataset to send: `length` bytes of `file` from its current position.
+    `sop_instance_uid` is its own where it has another than it was stored under: a copy that has
+    lost something by compression."""
 
     file: BinaryIO
     length: int
+    sop_instance_uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

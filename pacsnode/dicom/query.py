@@ -17,6 +17,7 @@ from pacsnode.dicom.elements import (
     open_window,
 )
 from pacsnode.dicom.level import COLUMNS, COMPUTED, OF_THE_ANSWER, UNIQUE_KEYS, Level, level_of
+from pacsnode.dicom.message import BASELINE, Extensions
 from pacsnode.dicom.values import SPECIFIC_CHARACTER_SET, characters_of, texts_of, vr_in_use
 from pacsnode.errors import InvalidQuery, UnreadableDataset, UnreadableIdentifier
 
@@ -66,6 +67,7 @@ class Query:
     returned: tuple[Key, ...] = ()
     ignored: tuple[Key, ...] = ()
     character_set: tuple[str, ...] = field(default=())
+    extensions: Extensions = BASELINE
 
     def key(self, keyword: str) -> Key | None:
         """The matching key of this keyword."""
@@ -104,6 +106,7 @@ def parse_query(
     *,
     retrieve: bool = False,
     default_character_set: str | None = None,
+    extensions: Extensions = BASELINE,
 ) -> Query:
     """The query that an identifier asks. Raises UnreadableIdentifier; InvalidQuery where level or
     keys are not what the model allows, and for a retrieve also where nothing definite is asked for
@@ -117,7 +120,7 @@ def parse_query(
         if element.tag & 0xFFFF and element.tag >> 16 > 7
         if dictionary.keyword_of(element.tag) not in _NO_KEYS
     )
-    query = _sorted(keys, level, model, characters)
+    query = replace(_sorted(keys, level, model, characters), extensions=extensions)
     return _retrieval(query) if retrieve else query
 
 

@@ -88,8 +88,9 @@ PREFERRED_CODECS = {
 LONGEST_VALUE = 0xFFFF_FFFE  # bytes (PS3.5 7.1.1)
 
 
-def can_transcode(source_uid: str, target_uid: str) -> bool:
-    """Whether there is a way, which single datasets may turn out not to be fit for."""
+def can_transcode(source_uid: str, target_uid: str, *, may_lose: bool = False) -> bool:
+    """Whether there is a way, which single datasets may turn out not to be fit for; one that loses
+    something only where that `may_lose`."""
     if source_uid == target_uid:
         return True
     if target_uid not in ENCODINGS:
@@ -105,14 +106,20 @@ def _has_codec(uid: str) -> bool:
 
 
 def transcode(
-    source: DatasetSource, source_uid: str, target_uid: str, spool: IO[bytes], tick: Tick = no_tick
+    source: DatasetSource,
+    source_uid: str,
+    target_uid: str,
+    spool: IO[bytes],
+    tick: Tick = no_tick,
+    *,
+    may_lose: bool = False,
 ) -> DatasetSource:
     """The dataset in `target_uid`, written to `spool`, an empty file of the caller's; `tick` is
     called between frames and chunks. A compressed source must be seekable. Raises TranscodingError;
     OSError passes."""
     if source_uid == target_uid:
         return source
-    if not can_transcode(source_uid, target_uid):
+    if not can_transcode(source_uid, target_uid, may_lose=may_lose):
         raise TranscodingError(f"no way from transfer syntax {source_uid} to {target_uid}")
     reader = Reader(source.file, source.length)
     pixels = None

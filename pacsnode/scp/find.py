@@ -47,6 +47,7 @@ def _answers(
         transfer_syntax,
         MODELS[request.context.abstract_syntax],
         default_character_set=default_character_set,
+        extensions=request.context.extensions,
     )
     pending = status.PENDING_KEYS_IGNORED if query.ignored else status.PENDING
     with closing(archive.find(query, transfer_syntax)) as pages:

@@ -122,6 +122,7 @@ def retrieve(
             MODELS[request.context.abstract_syntax],
             retrieve=True,
             default_character_set=default_character_set,
+            extensions=request.context.extensions,
         )
         total, selected = _select(archive, query, request, witness)
     except (DicomError, StorageError, IndexFailure) as error:

@@ -25,6 +25,7 @@ def peer_of(name: str, modality: Modality, calling_ae_title: str) -> Peer:
         transfer_syntaxes=modality.transfer_syntaxes,
         associations=modality.associations,
         tls=modality.tls,
+        may_lose=modality.lossy_compression == "allowed",
     )
 
 
