@@ -36,12 +36,14 @@ class Originator(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one instance. `status` is the peer's answer, None where there was none;
-    `text` says what went wrong; `error` is what was raised, if anything."""
+    `text` says what went wrong; `error` is what was raised, if anything; `sent_as` the transfer
+    syntax that it went in, None where it did not go."""
 
     sendable: Sendable
     status: int | None
     text: str = ""
     error: PacsnodeError | None = None
+    sent_as: str | None = None
 
     @property
     def is_success(self) -> bool:

@@ -68,7 +68,7 @@ class StoreOperations:
             return failed(sendable, error)
         except OSError as error:
             return failed(sendable, StorageError(str(error)))
-        return _outcome(sendable, response)
+        return _outcome(sendable, response, ready.operation.context)
 
     def close(self) -> None:
         self._let_go()
@@ -171,8 +171,9 @@ def choose(
     )
 
 
-def _outcome(sendable: Sendable, response: Response) -> Outcome:
-    if status.is_success(response.status):
-        return Outcome(sendable, response.status)
-    comment = f": {response.comment}" if response.comment else ""
-    return Outcome(sendable, response.status, f"answered {status.text(response.status)}{comment}")
+def _outcome(sendable: Sendable, response: Response, context: Context) -> Outcome:
+    text = ""
+    if not status.is_success(response.status):
+        comment = f": {response.comment}" if response.comment else ""
+        text = f"answered {status.text(response.status)}{comment}"
+    return Outcome(sendable, response.status, text, sent_as=context.transfer_syntax)

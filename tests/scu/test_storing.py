@@ -98,6 +98,16 @@ def test_what_was_opened_for_an_association_that_is_lost_is_opened_anew() -> Non
     ), "all files are closed"
 
 
+def test_an_outcome_says_in_which_transfer_syntax_the_instance_went() -> None:
+    peer = ScriptedPeer(accepts=lambda _, transfer_syntax: transfer_syntax == IMPLICIT)
+    private = Sample("1.2.9", transfer_syntax_uid="1.2.3")
+    outcomes = {
+        o.sendable.sop_instance_uid: o for o in send(peer, PEER, [*samples(1, []), private])
+    }
+    assert outcomes["1.2.1"].sent_as == IMPLICIT
+    assert outcomes["1.2.9"].sent_as is None, "it did not go"
+
+
 def test_nothing_is_decompressed_while_an_answer_waits() -> None:
     log: list[str] = []
     peer = noting_peer(log)
