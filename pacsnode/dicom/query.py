@@ -88,7 +88,7 @@ _UIDS = frozenset({"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"})
 _FIGURES = frozenset(keyword for keywords in COMPUTED.values() for keyword in keywords) - {
     "ModalitiesInStudy"
 }
-_NOT_MATCHED = _FIGURES.union(OF_THE_ANSWER)
+NOT_MATCHED = _FIGURES.union(OF_THE_ANSWER)
 _DELIMITER = 8  # bytes: all that a sequence of undefined length has to hold
 _MAX_DEPTH = 8
 # A deflated identifier of 64 KB may hold eight million: they have to be paid for.
@@ -219,7 +219,7 @@ def _sorted(keys: Sequence[Key], level: Level, model: Model, characters: Charact
             ignored.append(key)
             continue
         returned.append(key)
-        if key.is_universal or key.keyword in _NOT_MATCHED:
+        if key.is_universal or key.keyword in NOT_MATCHED:
             continue
         is_column = key.keyword in COLUMNS[key.level]
         needs_file = key.level is Level.IMAGE and not is_column
