@@ -22,6 +22,7 @@
     │       └── InstanceTruncated  it is shorter
     ├── DuplicateRefused           the instance is here already and storage.on_duplicate is reject
     ├── NodeUnavailable            the running node does not say how it is, or none runs
+    ├── RecordingDamaged           a file of `pacsnode trace` is cut off or altered
     ├── IndexFailure               the index failed: I/O, corruption, locked for too long
     │   ├── IndexDamaged           its file is not whole: the text names `pacsnode reindex`
     │   └── IndexFull              no room for the index to grow
@@ -133,6 +134,10 @@ class DuplicateRefused(PacsnodeError):
 
 class NodeUnavailable(PacsnodeError):
     """No node runs on the data folder, or it does not answer."""
+
+
+class RecordingDamaged(PacsnodeError):
+    """A recording of associations is cut off or altered; the text names the line."""
 
 
 class IndexFailure(PacsnodeError):
