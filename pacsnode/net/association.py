@@ -224,7 +224,7 @@ class OutgoingAssociation(DrivenAssociation):
         if answer is not None:
             raise NoPresentationContext(f"{self._peer} accepted no presentation context")
         if failure is not None and failure.step == "tls":
-            raise handshake.refused(self._peer, failure.__cause__)
+            raise handshake.refused(self._peer, failure.__cause__) from failure.__cause__
         if failure is not None:
             raise type(failure)(f"{self._peer}: {failure}")
         if seconds >= self._times.acse:

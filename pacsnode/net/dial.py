@@ -23,15 +23,17 @@ def dial(peer: Peer, seconds: float, tick: Tick, outgoing: Outgoing) -> socket.s
     within `seconds`. Raises PeerUnreachable; ConfigurationError where those settings' files cannot
     be used."""
     context = outgoing.context(peer.tls, handshake.where(peer)) if peer.tls is not None else None
-    addresses = _look_up(peer, seconds, tick)
+    addresses = look_up(peer, seconds, tick)
     deadline = time.monotonic() + seconds
-    client = _open_connection(peer, addresses, deadline, tick)
-    return client if context is None else _secure(client, context, deadline, tick, peer)
+    client = open_connection(peer, addresses, deadline, tick)
+    return client if context is None else secure(client, context, deadline, tick, peer)
 
 
-def _secure(
+def secure(
     client: socket.socket, context: ssl.SSLContext, deadline: float, tick: Tick, peer: Peer
 ) -> ssl.SSLSocket:
+    """TLS on a connection, by `deadline` (time.monotonic). Raises PeerUnreachable, the connection
+    being closed."""
     try:
         name = peer.host.encode("idna").decode("ascii")  # before the socket changes hands
         secured = context.wrap_socket(client, server_hostname=name, do_handshake_on_connect=False)
@@ -46,29 +48,30 @@ def _secure(
     return secured
 
 
-def _open_connection(
-    peer: Peer, addresses: list[Any], deadline: float, tick: Tick
-) -> socket.socket:
-    """TCP to the first of the peer's addresses that answers, all by `deadline`."""
-    reason = "no address"
+def open_connection(peer: Peer, addresses: list[Any], deadline: float, tick: Tick) -> socket.socket:
+    """TCP to the first of the peer's addresses that answers, all by `deadline`. Raises
+    PeerUnreachable, whose cause is the last one's OSError."""
+    fault = OSError(errno.EADDRNOTAVAIL, "no address")
     for family, kind, protocol, _, address in addresses:
         try:
             client = socket.socket(family, kind, protocol)
         except OSError as error:  # no descriptor left, or no IPv6 here
-            reason = error.strerror or str(error)
+            fault = error
             continue
         try:
-            reason = _try_address(client, address, deadline, tick)
+            refusal = _try_address(client, address, deadline, tick)
         except BaseException:
             client.close()
             raise
-        if not reason:
+        if refusal is None:
             return client
         client.close()
-    raise PeerUnreachable(f"{peer}: no TCP connection: {reason}", "tcp")
+        fault = refusal
+    reason = fault.strerror or str(fault)
+    raise PeerUnreachable(f"{peer}: no TCP connection: {reason}", "tcp") from fault
 
 
-def _look_up(peer: Peer, seconds: float, tick: Tick) -> list[Any]:
+def look_up(peer: Peer, seconds: float, tick: Tick) -> list[Any]:
     """The peer's addresses. Asking has no time limit of its own and cannot be broken off, so it
     gets a thread, which is left behind where the name service is silent for too long."""
     answers: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
@@ -99,8 +102,10 @@ def _look_up(peer: Peer, seconds: float, tick: Tick) -> list[Any]:
         return answer
 
 
-def _try_address(client: socket.socket, address: Any, deadline: float, tick: Tick) -> str:
-    """Connect; "" when it stands, otherwise why it does not."""
+def _try_address(
+    client: socket.socket, address: Any, deadline: float, tick: Tick
+) -> OSError | None:
+    """Connect; None when it stands, otherwise why it does not."""
     client.setblocking(False)
     code = client.connect_ex(address)
     if code == errno.EINPROGRESS:
@@ -108,7 +113,7 @@ def _try_address(client: socket.socket, address: Any, deadline: float, tick: Tic
         poll.register(client, select.POLLOUT)
         while not poll.poll(max(min(deadline - time.monotonic(), SLICE), 0) * 1000):
             if time.monotonic() >= deadline:
-                return "timed out"
+                return OSError(errno.ETIMEDOUT, "timed out")
             tick()
         code = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    return "" if code == 0 else os.strerror(code)
+    return OSError(code, os.strerror(code)) if code else None

@@ -1,10 +1,12 @@
-"""What an X.509 certificate says of itself (RFC 5280 4.1): its subject, and how long it is good.
+"""What an X.509 certificate says of itself (RFC 5280 4.1): whose it is, whose word for that it is,
+how long it is good, and for which hosts.
 
 The standard library tells these of a peer's certificate alone, and not of the node's own."""
 
+import ipaddress
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -17,6 +19,8 @@ _SEQUENCE, _SET, _OBJECT_IDENTIFIER, _VERSION = 0x30, 0x31, 0x06, 0xA0
 _UTC_TIME, _GENERALISED_TIME = 0x17, 0x18
 _LONG = 0x80  # a length in several bytes
 _MORE = 0x80  # a number goes on in the next byte
+_EXTENSIONS, _DNS_NAME, _IP_ADDRESS = 0xA3, 0x82, 0x87
+_SUBJECT_ALTERNATIVE_NAME = "2.5.29.17"
 
 # How the bytes of a text are to be read, by its tag; T61String holds what its writer had in mind.
 _ENCODINGS = {
@@ -47,11 +51,14 @@ _SHORT_NAMES = {
 
 
 class Certificate(NamedTuple):
-    """The subject's attributes in the order of RFC 4514: the last of the certificate first."""
+    """Attributes of subject and issuer in the order of RFC 4514: the last of the certificate first.
+    `hosts` are its subject alternative names: DNS names and IP addresses."""
 
     subject: Subject
     not_before: datetime
     not_after: datetime
+    issuer: Subject = ()
+    hosts: tuple[str, ...] = ()
 
 
 def certificates_in(pem: bytes) -> list[Certificate]:
@@ -69,12 +76,42 @@ def read_certificate(der: bytes) -> Certificate:
         body = next(_elements(_only(der)))[1]
         fields = [field for field in _elements(body) if field[0] != _VERSION]
         # Serial number, algorithm, issuer, validity, subject.
-        validity, subject = fields[3][1], fields[4][1]
-        not_before, not_after = (_moment(*time) for time in _elements(validity))
-        names = [_attribute(content) for group in _elements(subject) for content in _group(group)]
+        not_before, not_after = (_moment(*time) for time in _elements(fields[3][1]))
+        subject = _name(fields[4][1])
     except (IndexError, StopIteration, UnicodeDecodeError) as error:
         raise ValueError("a certificate that cannot be read") from error
-    return Certificate(tuple(reversed(names)), not_before, not_after)
+    issuer: Subject = ()
+    hosts: tuple[str, ...] = ()
+    # Nobody's rights depend on these two, and authorities write odd things.
+    with suppress(ValueError, IndexError, StopIteration):
+        issuer = _name(fields[2][1])
+    with suppress(ValueError, IndexError, StopIteration):
+        hosts = _hosts(fields[5:])
+    return Certificate(subject, not_before, not_after, issuer, hosts)
+
+
+def _name(content: bytes) -> Subject:
+    """A distinguished name."""
+    names = [_attribute(one) for group in _elements(content) for one in _group(group)]
+    return tuple(reversed(names))
+
+
+def _hosts(fields: Iterable[tuple[int, bytes]]) -> tuple[str, ...]:
+    """DNS names and IP addresses of the subject alternative name (RFC 5280 4.2.1.6)."""
+    extensions = (content for tag, content in fields if tag == _EXTENSIONS)
+    for _, extension in (one for content in extensions for one in _elements(_only(content))):
+        parts = list(_elements(extension))
+        if _dotted(parts[0][1]) == _SUBJECT_ALTERNATIVE_NAME:
+            names = (_host(*name) for name in _elements(_only(parts[-1][1])))
+            return tuple(name for name in names if name)
+    return ()
+
+
+def _host(tag: int, content: bytes) -> str:
+    """ "" for names of other kinds: of mailboxes, of resources."""
+    if tag == _DNS_NAME:
+        return content.decode("ascii")
+    return str(ipaddress.ip_address(content)) if tag == _IP_ADDRESS else ""
 
 
 def _only(der: bytes) -> bytes:

@@ -66,6 +66,14 @@ def client_context(settings: ClientTLS, own: ServerTLS | None, where: str) -> ss
     return context
 
 
+def trusting_context() -> ssl.SSLContext:
+    """For a look at what a server shows, whoever it is. Nothing is ever sent over it."""
+    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 class Outgoing:
     """Client contexts, each made when it is first asked for: reading all of a system's authorities
     takes a while. `own` as for client_context."""

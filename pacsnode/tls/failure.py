@@ -1,6 +1,7 @@
 """Why TLS failed, in words: what is wrong, at which side, and the setting that decides it."""
 
 import ssl
+from enum import Enum, auto
 
 # X509_V_ERR_… of OpenSSL.
 _EXPIRED, _NOT_YET_VALID = 10, 9
@@ -69,37 +70,77 @@ def client_fault(error: OSError) -> str:
     return f"the TLS handshake failed: {reason(error)}"
 
 
+class Fault(Enum):
+    """What is wrong with a server, or what it finds wrong with the node."""
+
+    OTHER_NAME = auto()
+    EXPIRED = auto()
+    NOT_YET_VALID = auto()
+    NO_AUTHORITY = auto()
+    UNTRUSTED = auto()
+    CERTIFICATE_WANTED = auto()
+    CERTIFICATE_REFUSED = auto()
+    REFUSED = auto()
+    TOO_OLD = auto()
+    BROKEN_OFF = auto()
+    NO_TLS = auto()
+    HAS_LEFT = auto()
+    OTHER = auto()
+
+
+def fault_of(error: OSError) -> Fault:
+    """What a failed handshake with a server comes from."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _fault_of_certificate(error.verify_code)
+    sent = alert(error)
+    code = error.reason if isinstance(error, ssl.SSLError) else None
+    if sent in _CERTIFICATE_WANTED:
+        return Fault.CERTIFICATE_WANTED
+    if sent in _CERTIFICATE_REFUSED:
+        return Fault.CERTIFICATE_REFUSED
+    if sent == "HANDSHAKE_FAILURE":
+        return Fault.REFUSED
+    if sent == "PROTOCOL_VERSION" or code in _TOO_OLD:
+        return Fault.TOO_OLD
+    if sent is not None:
+        return Fault.BROKEN_OFF
+    if code in _NO_TLS:
+        return Fault.NO_TLS
+    return Fault.HAS_LEFT if _has_left(error) else Fault.OTHER
+
+
+def _fault_of_certificate(verify_code: int) -> Fault:
+    if verify_code in _OTHER_NAME:
+        return Fault.OTHER_NAME
+    if verify_code in _NO_AUTHORITY:
+        return Fault.NO_AUTHORITY
+    return {_EXPIRED: Fault.EXPIRED, _NOT_YET_VALID: Fault.NOT_YET_VALID}.get(
+        verify_code, Fault.UNTRUSTED
+    )
+
+
 def server_fault(error: OSError, where: str, host: str, *, has_ca: bool) -> str:
     """Why a server was refused, or refused the node. `where` is the key path of its TLS settings,
     `host` what it was called by; `has_ca` says whether they name authorities."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        if error.verify_code in _OTHER_NAME:
-            return (
-                f"its certificate is not for {host}: correct {where.removesuffix('.tls')}.host, "
-                f"or set {where}.verify_host to false"
-            )
+    fault = fault_of(error)
+    if isinstance(error, ssl.SSLCertVerificationError) and fault is not Fault.OTHER_NAME:
         authorities = f"{where}.ca" if has_ca else f"the system's authorities ({where}.ca is null)"
         return _untrusted(error, authorities)
-    sent = alert(error)
-    if sent in _CERTIFICATE_WANTED:
-        return f"it demands a certificate, which {where}.certificate names"
-    if sent in _CERTIFICATE_REFUSED:
-        return f"it refuses the certificate it was shown, {where}.certificate: {_words(sent)}"
-    if sent == "HANDSHAKE_FAILURE":
-        return (
-            f"it refuses: it may demand a certificate, which {where}.certificate names, or know "
-            f"none of {SUITES}"
-        )
-    code = error.reason if isinstance(error, ssl.SSLError) else None
-    if sent == "PROTOCOL_VERSION" or code in _TOO_OLD:
-        return "it knows no version of TLS from 1.2 on"
-    if sent is not None:
-        return f"it broke off TLS: {_words(sent)}"
-    if code in _NO_TLS:
-        return f"it does not answer in TLS on this port, which {where} says it speaks"
-    if _has_left(error):
-        return f"it closed the connection during the TLS handshake: does it speak TLS ({where})?"
-    return f"the TLS handshake failed: {reason(error)}"
+    words = {
+        Fault.OTHER_NAME: f"its certificate is not for {host}: correct "
+        f"{where.removesuffix('.tls')}.host, or set {where}.verify_host to false",
+        Fault.CERTIFICATE_WANTED: f"it demands a certificate, which {where}.certificate names",
+        Fault.CERTIFICATE_REFUSED: "it refuses the certificate it was shown, "
+        f"{where}.certificate: {_words(alert(error))}",
+        Fault.REFUSED: f"it refuses: it may demand a certificate, which {where}.certificate names, "
+        f"or know none of {SUITES}",
+        Fault.TOO_OLD: "it knows no version of TLS from 1.2 on",
+        Fault.BROKEN_OFF: f"it broke off TLS: {_words(alert(error))}",
+        Fault.NO_TLS: f"it does not answer in TLS on this port, which {where} says it speaks",
+        Fault.HAS_LEFT: "it closed the connection during the TLS handshake: does it speak TLS "
+        f"({where})?",
+    }
+    return words.get(fault, f"the TLS handshake failed: {reason(error)}")
 
 
 def _untrusted(error: ssl.SSLCertVerificationError, authorities: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 import pytest
 from cryptography import x509
@@ -53,6 +54,33 @@ def test_the_subject_is_told_in_short_names_the_last_first() -> None:
     assert found.subject[0] == ("1.3.6.1.4.1.99999.200", "x")
     assert set(found.subject[1:3]) == {("CN", "ct1"), ("UID", "7")}
     assert found.subject[3:] == (("O", "Hospital, Inc."), ("C", "DE"))
+
+
+def test_issuer_and_hosts_are_told() -> None:
+    names = x509.Name([attribute(NameOID.COMMON_NAME, "ct1")])
+    issuer = x509.Name([attribute(NameOID.COMMON_NAME, "the authority")])
+    builder = x509.CertificateBuilder(issuer, names, KEY.public_key(), 12345, BEGIN, END)
+    hosts = [
+        x509.DNSName("ct1.example"),
+        x509.RFC822Name("admin@example"),
+        x509.IPAddress(ip_address("10.0.0.5")),
+        x509.IPAddress(ip_address("fd00::5")),
+    ]
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
+    builder = builder.add_extension(x509.SubjectAlternativeName(hosts), False)
+    signed = builder.sign(KEY, hashes.SHA256())
+    found = read_certificate(signed.public_bytes(serialization.Encoding.DER))
+    assert found.issuer == (("CN", "the authority"),)
+    assert found.hosts == ("ct1.example", "10.0.0.5", "fd00::5")
+
+
+def test_hosts_that_cannot_be_read_cost_nobody_the_subject() -> None:
+    names = x509.Name([attribute(NameOID.COMMON_NAME, "ct1")])
+    builder = x509.CertificateBuilder(names, names, KEY.public_key(), 12345, BEGIN, END)
+    odd = x509.UnrecognizedExtension(ObjectIdentifier("2.5.29.17"), b"\x30\x04\x82\x02\xff\xfe")
+    signed = builder.add_extension(odd, False).sign(KEY, hashes.SHA256())
+    found = read_certificate(signed.public_bytes(serialization.Encoding.DER))
+    assert (found.subject, found.hosts) == ((("CN", "ct1"),), ())
 
 
 @pytest.mark.parametrize(
