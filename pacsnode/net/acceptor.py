@@ -8,16 +8,9 @@ from collections.abc import Callable
 from ssl import SSLSocket
 from typing import Any, NamedTuple
 
-from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom._globals import MODE_ACCEPTOR
-from pynetdicom.acse import ACSE
 from pynetdicom.ae import ApplicationEntity
-from pynetdicom.pdu_primitives import (
-    A_ASSOCIATE,
-    AsynchronousOperationsWindowNegotiation,
-    SOPClassExtendedNegotiation,
-)
-from pynetdicom.presentation import build_role
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.transport import AddressInformation
 
 from pacsnode import log
@@ -25,11 +18,11 @@ from pacsnode.config.model import Timeouts
 from pacsnode.dicom.message import Caller, Channel, Context, Handler, Rejection, Sink
 from pacsnode.errors import AssociationLost, NetworkError, PeerTimeout
 from pacsnode.net import associate, handshake
+from pacsnode.net.acceptance import Acceptance
 from pacsnode.net.allowance import Allowance
 from pacsnode.net.channel import AssociationChannel
 from pacsnode.net.command import Command
 from pacsnode.net.complaints import Complaints
-from pacsnode.net.contexts import Roles, Service, choose_roles, choose_transfer_syntax, service_of
 from pacsnode.net.messages import Messages
 from pacsnode.net.serving import Server, Surviving
 from pacsnode.net.transport import Connection
@@ -38,10 +31,7 @@ from pacsnode.net.upper_layer import DrivenAssociation, UpperLayer
 logger = logging.getLogger(__name__)
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-ACCEPTED, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0, 3, 4  # PS3.8 9.3.3.2
 WRONG_APPLICATION_CONTEXT, WRONG_VERSION = (1, 1, 2), (1, 2, 2)  # PS3.8 9.3.4
-
-_RELATIONAL = b"\x01"  # SOP Class Extended Negotiation of queries, first byte (PS3.4 C.5.1.1)
 
 
 class Reception(NamedTuple):
@@ -128,8 +118,9 @@ class IncomingAssociation(DrivenAssociation):
 
     def _report(self, caller: Caller, outcome: str) -> None:
         logger.info(
-            "%s from %s%s, called %s: %s after %.2f s; %s",
+            "%s%s from %s%s, called %s: %s after %.2f s; %s",
             caller.ae_title,
+            f" (user {caller.user})" if caller.user is not None else "",
             caller.host,
             " over TLS" if caller.is_tls else "",
             caller.called_ae_title,
@@ -174,6 +165,7 @@ class IncomingAssociation(DrivenAssociation):
     def _caller_of(self, request: A_ASSOCIATE) -> Caller:
         called, calling = associate.titles(self.dul.request_pdu)
         subject = handshake.subject_of(self._secured) if self._secured is not None else None
+        identity = associate.user_identity(self.dul.request_pdu)
         return Caller(
             calling,
             called,
@@ -181,6 +173,7 @@ class IncomingAssociation(DrivenAssociation):
             self.number,
             is_tls=self._secured is not None,
             certificate_subject=subject,
+            user=identity.name if identity is not None else None,
         )
 
     def _report_no_request(self, failure: NetworkError | None) -> None:
@@ -266,58 +259,3 @@ class IncomingAssociation(DrivenAssociation):
         connection = self.dul.socket
         if connection is not None:
             how(connection)
-
-
-class Acceptance(ACSE):
-    """The acceptor's side of negotiation, answered from the request alone."""
-
-    def __init__(self, association: DrivenAssociation, contexts: dict[int, Context]) -> None:
-        super().__init__(association)
-        self._association = association
-        self._contexts = contexts
-
-    def _negotiate_as_acceptor(self) -> None:
-        roles = {
-            str(uid): Roles(bool(item.scu_role), bool(item.scp_role))
-            for uid, item in self.requestor.role_selection.items()
-        }
-        agreed = choose_roles(roles)
-        layer = self._association.dul
-        layer.answered = [self._answer(context, agreed) for context in layer.proposed]
-        for uid, role in agreed.items():
-            self.acceptor.add_negotiation_item(build_role(uid, role.scu, role.scp))
-        self._answer_extensions()
-        self.send_accept()
-        self._association.is_established = True
-
-    def _answer(
-        self, proposed: associate.ProposedContext, roles: dict[str, Roles]
-    ) -> associate.AnsweredContext:
-        number, uid, transfer_syntaxes = proposed
-        service = service_of(uid)
-        # The transfer syntax of a context which is not accepted says nothing (PS3.8 9.3.3.2).
-        if service is None:
-            return associate.AnsweredContext(number, NO_ABSTRACT_SYNTAX, ImplicitVRLittleEndian)
-        chosen = choose_transfer_syntax(service, transfer_syntaxes)
-        if chosen is None:
-            return associate.AnsweredContext(number, NO_TRANSFER_SYNTAX, ImplicitVRLittleEndian)
-        role = roles.get(uid, Roles(scu=True, scp=False))
-        self._contexts[number] = Context(number, uid, chosen, as_scu=role.scp, as_scp=role.scu)
-        return associate.AnsweredContext(number, ACCEPTED, chosen)
-
-    def _answer_extensions(self) -> None:
-        """Queries are relational for whoever asks (PS3.4 C.5.1.1); messages come one at a time."""
-        for uid, information in self.requestor.sop_class_extended.items():
-            if service_of(str(uid)) not in (Service.FIND, Service.MOVE, Service.GET):
-                continue
-            item = SOPClassExtendedNegotiation()
-            item.sop_class_uid = uid
-            item.service_class_application_information = (
-                _RELATIONAL if information[:1] == _RELATIONAL else b"\x00"
-            )
-            self.acceptor.add_negotiation_item(item)
-        if self.requestor.asynchronous_operations != (1, 1):
-            window = AsynchronousOperationsWindowNegotiation()
-            window.maximum_number_operations_invoked = 1
-            window.maximum_number_operations_performed = 1
-            self.acceptor.add_negotiation_item(window)

@@ -5,10 +5,12 @@ an object and several regular expressions for each UID took ten times what all t
 
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 _ITEM = struct.Struct(">BxH")
 _LENGTH = struct.Struct(">L")
+_IDENTITY = struct.Struct(">BBH")  # type, whether a response is wanted, length of what follows
 
 VERSION = slice(6, 8)
 TITLES = slice(10, 42)  # called, then calling, 16 bytes each
@@ -17,9 +19,14 @@ FIRST_ITEM = 74
 
 APPLICATION_CONTEXT, PROPOSED_CONTEXT, ANSWERED_CONTEXT = 0x10, 0x20, 0x21
 ABSTRACT_SYNTAX, TRANSFER_SYNTAX = 0x30, 0x40
-USER_INFORMATION, ROLES, VERSION_NAME = 0x50, 0x54, 0x55
+USER_INFORMATION, ROLES, VERSION_NAME, USER_IDENTITY = 0x50, 0x54, 0x55, 0x58
 ITEMS = frozenset({APPLICATION_CONTEXT, ANSWERED_CONTEXT, USER_INFORMATION})
-SUB_ITEMS = frozenset(range(0x51, 0x5A))
+# Passcodes, tickets and tokens are kept from everything that decodes, remembers or prints items.
+SUB_ITEMS = frozenset(range(0x51, 0x5A)) - {USER_IDENTITY}
+
+USERNAME, USERNAME_AND_PASSCODE = 1, 2
+_IDENTITY_KINDS = {3: "Kerberos ticket", 4: "SAML assertion", 5: "JSON Web Token"}
+_LONGEST_USERNAME = 64  # characters that the log gets
 
 # Stands in for the titles, which are taken from the PDU: pynetdicom refuses blank ones.
 _STAND_IN = b"PEER".ljust(16) * 2
@@ -58,6 +65,44 @@ def rejection(pdu: bytes) -> Rejection:
     if len(pdu) != len(PLAIN_REJECTION):
         raise ValueError(f"an A-ASSOCIATE-RJ of {len(pdu)} bytes")
     return Rejection(*pdu[7:10])
+
+
+class UserIdentity(NamedTuple):
+    """Whom the requestor of an association claims to speak for (PS3.7 D.3.3.7.1). `name` is the
+    username, or says what else there was: never a passcode, a ticket or a token."""
+
+    kind: int
+    name: str
+    wants_response: bool
+
+    @property
+    def is_username(self) -> bool:
+        return self.kind in (USERNAME, USERNAME_AND_PASSCODE)
+
+
+def user_identity(pdu: bytes) -> UserIdentity | None:
+    """The one of an A-ASSOCIATE-RQ; None where there is none, or its lengths lie: an association
+    does not depend on it."""
+    with suppress(ValueError):
+        for kind, content in _items(pdu, FIRST_ITEM, len(pdu)):
+            if kind != USER_INFORMATION:
+                continue
+            for sub_kind, sub_content in _items(content, 0, len(content)):
+                if sub_kind == USER_IDENTITY:
+                    return _user_identity(sub_content)
+    return None
+
+
+def _user_identity(content: bytes) -> UserIdentity | None:
+    if len(content) < _IDENTITY.size:
+        return None
+    kind, wants_response, length = _IDENTITY.unpack_from(content)
+    primary = content[_IDENTITY.size : _IDENTITY.size + length]
+    name = _IDENTITY_KINDS.get(kind, f"identity of the type {kind}")
+    if kind in (USERNAME, USERNAME_AND_PASSCODE):
+        text = primary.decode("utf-8", "replace").strip(" \0")[:_LONGEST_USERNAME]
+        name = "".join(character if character.isprintable() else "?" for character in text)
+    return UserIdentity(kind, name, wants_response == 1)
 
 
 def is_version_1(pdu: bytes) -> bool:

@@ -493,30 +493,6 @@ def test_a_port_probe_says_nothing_at_info(
     assert [r.getMessage()[:3] for r in caplog.records] == ["RAW"]
 
 
-def test_role_selection_is_granted_to_storage_only(serve: Serve, dial: Dial) -> None:
-    peer = dial(serve())
-    answer = peer.associate(
-        CT_CONTEXT,
-        user_items=raw.role(CT, 0, 1) + raw.role(VERIFICATION, 1, 1) + raw.role("9.9", 1, 1),
-    )
-    assert raw.role(CT, 0, 1) in answer
-    assert raw.role(VERIFICATION, 1, 0) in answer
-
-
-def test_asynchronous_operations_are_answered_one_to_one(serve: Serve, dial: Dial) -> None:
-    peer = dial(serve())
-    answer = peer.associate(ECHO_CONTEXT, user_items=raw.item(0x53, b"\0\0\0\0"))
-    assert raw.item(0x53, b"\0\x01\0\x01") in answer
-
-
-def test_relational_queries_are_agreed_to(serve: Serve, dial: Dial) -> None:
-    uid = STUDY_FIND.encode()
-    proposal = raw.item(0x56, struct.pack(">H", len(uid)) + uid + b"\x01\x01\x01")
-    peer = dial(serve())
-    answer = peer.associate(FIND_CONTEXT, user_items=proposal)
-    assert raw.item(0x56, struct.pack(">H", len(uid)) + uid + b"\x01") in answer
-
-
 def test_stopping_lets_a_store_finish_and_aborts_the_rest(
     serve: Serve, dial: Dial, handler: ScriptedHandler
 ) -> None:
