@@ -68,12 +68,13 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class Party:
     """An application entity or a person, as seen from here. `name` is what this node knows it by,
-    `certificate` the subject that it showed."""
+    `certificate` the subject that it showed, `user` whom it says that it speaks for."""
 
     ae_title: str
     host: str
     name: str = ""
     certificate: str = ""
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,7 +220,10 @@ def _activity(type_code: Code, node: Party, user: str) -> Event:
 
 
 def _authentication(type_code: Code, node: Party, caller: Party) -> Event:
-    participants = (_participant(caller, is_requestor=True), _own(node))
+    """The user, where the caller named one, is a participant beside the application entity: its
+    word for it is all that there is."""
+    user = (Participant(caller.user, is_requestor=True, host=caller.host),) if caller.user else ()
+    participants = (_participant(caller, is_requestor=not user), *user, _own(node))
     return _event(USER_AUTHENTICATION, EXECUTE, participants, type_code=type_code)
 
 

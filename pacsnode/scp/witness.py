@@ -262,6 +262,7 @@ def _party(caller: Caller, rights: Rights) -> Party:
         caller.host,
         rights.name or "",
         subject_text(subject) if subject is not None else "",
+        caller.user or "",
     )
 
 

@@ -1,6 +1,7 @@
 """What callers do is told in the audit trail's words."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,6 +83,16 @@ def test_the_subject_of_a_certificate_is_told(trail: Listening, witness: Witness
     caller = Caller("CT1", "PACSNODE", "192.0.2.3", 1, is_tls=True, certificate_subject=shown)
     witness.decided(caller, KNOWN, None)
     assert trail.told[0].participants[0].user_name == "CN=ct1,O=A\\, B"
+
+
+def test_the_user_that_a_caller_names_takes_part_in_the_association(
+    trail: Listening, witness: Witness
+) -> None:
+    witness.decided(replace(CALLER, user="nurse"), KNOWN, None)
+    caller, user, node = trail.told[0].participants
+    assert (caller.user_id, caller.is_requestor) == ("ws", False)
+    assert (user.user_id, user.is_requestor, user.host) == ("nurse", True, "192.0.2.3")
+    assert node.ae_titles == ("PACSNODE",)
 
 
 def test_a_rejection_is_told_with_its_text(trail: Listening, witness: Witness) -> None:
