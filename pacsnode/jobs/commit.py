@@ -26,7 +26,7 @@ PAUSES = (10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)  # seconds after each attempt,
 _HOUR = 3600.0
 
 # As SCP, which a requester of an association must propose (PS3.7 D.3.3.4).
-_PROPOSAL = ProposedContext(STORAGE_COMMITMENT_PUSH_MODEL, UNCOMPRESSED, as_scu=False, as_scp=True)
+PROPOSAL = ProposedContext(STORAGE_COMMITMENT_PUSH_MODEL, UNCOMPRESSED, as_scu=False, as_scp=True)
 
 
 class CommitmentReports:
@@ -124,7 +124,7 @@ def _pause(commitment: Commitment) -> float:
 def deliver(connect: Connect, peer: Peer, report: CommitmentReport, tick: Tick = no_tick) -> None:
     """Report to a peer on an association of its own. What `tick` raises passes. Raises
     NetworkError."""
-    with ending(connect(peer, [_PROPOSAL], tick=tick)) as channel:
+    with ending(connect(peer, [PROPOSAL], tick=tick)) as channel:
         deliver_on(channel, _context(channel), report, tick)
 
 

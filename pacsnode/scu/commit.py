@@ -42,6 +42,8 @@ from pacsnode.scu.models import UNCOMPRESSED, ending, refused
 MOST_REFERENCES = 10_000  # of one transaction: peers hold it in memory, and some have a limit
 LOOK = 0.5  # seconds between two looks for reports
 
+PROPOSAL = ProposedContext(STORAGE_COMMITMENT_PUSH_MODEL, UNCOMPRESSED)
+
 # PS3.3 C.14.1.1, for people.
 REASONS = {
     status.CANNOT_PROCESS: "processing failure",
@@ -149,10 +151,9 @@ def ask(
     as long as the peer does. Returns, by transaction UID, what the peer did not take on. Raises
     NetworkError where it takes none, IndexFailure."""
     reports.expect([request.transaction_uid for request in requests], peer.ae_title)
-    context = ProposedContext(STORAGE_COMMITMENT_PUSH_MODEL, UNCOMPRESSED)
     try:
         channel = connect(
-            peer, [context], on_event=lambda request: answer_report(request, reports.note)
+            peer, [PROPOSAL], on_event=lambda request: answer_report(request, reports.note)
         )
     except NoPresentationContext as error:
         raise NoPresentationContext(f"{peer} does not do storage commitment") from error

@@ -6,10 +6,12 @@ from pacsnode.scu.models import UNCOMPRESSED, refused
 
 VERIFICATION = "1.2.840.10008.1.1"
 
+PROPOSAL = ProposedContext(VERIFICATION, UNCOMPRESSED[::-1])
+
 
 def echo(connect: Connect, peer: Peer) -> None:
     """Raises NetworkError, whose `step` says how far it came, RequestFailed among them."""
-    channel = connect(peer, [ProposedContext(VERIFICATION, UNCOMPRESSED[::-1])])
+    channel = connect(peer, [PROPOSAL])
     try:
         response = channel.echo()
     finally:
