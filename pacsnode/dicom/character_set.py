@@ -59,6 +59,9 @@ _NUMBER_OF_ESCAPE = {coded.escape: number for number, coded in _CODED.items()} |
     b"\x1b(I": "13",
 }
 
+# Those of more than one byte a character, which only escape sequences can put in force.
+_MULTI_BYTE = frozenset(number for number, coded in _CODED.items() if coded.length > 1)
+
 # Terms that stand alone: no code extensions (PS3.3 table C.12-5).
 _ALONE = {"192": "utf_8", "GB18030": "gb18030", "GBK": "gbk"}
 
@@ -101,6 +104,13 @@ def canonical_term(term: str) -> str:
     return number if number in _CODED or number in _ALONE else ""
 
 
+def defined_terms() -> tuple[str, ...]:
+    """All that are read and written: those without code extensions, then those with them."""
+    single = (f"ISO_IR {number}" for number in _CODED if number not in _MULTI_BYTE)
+    alone = (f"ISO_IR {name}" if name.isdigit() else name for name in _ALONE)
+    return (*single, *alone, *(f"ISO 2022 IR {number}" for number in _CODED))
+
+
 @dataclass(frozen=True, slots=True)
 class CharacterSet:
     """A value of Specific Character Set. `numbers` are its terms' numbers, the first being in
@@ -122,7 +132,7 @@ class CharacterSet:
 
     @property
     def _needs_escapes(self) -> bool:
-        return self.numbers[0] in ("58", "87", "149", "159")
+        return self.numbers[0] in _MULTI_BYTE
 
     @property
     def _stands_alone(self) -> bool:

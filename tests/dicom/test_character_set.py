@@ -5,6 +5,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.charset import python_encoding
 
 from pacsnode.dicom.character_set import (
     ASCII,
@@ -12,6 +13,7 @@ from pacsnode.dicom.character_set import (
     canonical_term,
     character_set,
     character_set_of_text,
+    defined_terms,
 )
 from pacsnode.dicom.instance import read_instance
 from tests.dicom.raw import opened
@@ -192,3 +194,11 @@ def test_terms_without_end_are_not_kept() -> None:
     assert sys.getrefcount(term) == references
     assert character_set(["ISO" + "_" * 65_000 + "X"]) == ASCII  # hours, if all were looked at
     assert character_set(["ISO_IR 100" + " " * 100]).terms == ("ISO_IR 100",)
+
+
+def test_each_defined_term_is_known_and_no_other_of_the_standard_is_missing() -> None:
+    terms = defined_terms()
+    assert len(set(terms)) == len(terms)
+    assert all(canonical_term(term) for term in terms)
+    standard = {term for term in python_encoding if term.startswith(("ISO", "GB"))}
+    assert standard - set(terms) == {"ISO 2022 GBK", "ISO 2022 58"}  # of pydicom's own
