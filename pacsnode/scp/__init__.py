@@ -122,6 +122,7 @@ class Dispatcher:
             f"{rights.deciding_setting} decides{rights.hint(caller.ae_title)}"
         )
         log.warning("%s", reason)
+        self._access.suggest(caller, rights, ["echo", service] if service != "echo" else [service])
         self._witness.refused(caller, rights, service, reason)
         return Answer(status.NOT_AUTHORISED, f"Not authorised for this service: {service}")
 

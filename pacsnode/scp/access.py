@@ -14,6 +14,7 @@ from pacsnode.dicom import status
 from pacsnode.dicom.message import Answer, Caller, Rejection
 from pacsnode.scp.hosts import Hosts, is_in, look_up
 from pacsnode.scp.places import Places
+from pacsnode.scp.suggestion import Suggestions
 from pacsnode.scu.peer import find_modality
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class Access:
         self._hosts = Hosts(resolve or look_up)
         self._places = places or Places(settings.max_associations)
         self._admitted: dict[int, tuple[Rights, int]] = {}
+        self._suggestions = Suggestions()
 
     @property
     def settings(self) -> Settings:
@@ -132,6 +134,7 @@ class Access:
         rights = self._decide(settings, caller)
         if not rights.services:
             text = f"{_who(caller)}: {_why_nothing(rights)}{rights.hint(caller.ae_title)}"
+            self.suggest(caller, rights)
             return Rejection(*CALLING_AE_TITLE_NOT_RECOGNISED, text)
         rejection = self._take_place(settings, caller, rights)
         if rejection is None and rights.because:
@@ -171,6 +174,17 @@ class Access:
             Answer(status.NOT_AUTHORISED, f"Not authorised to move to {ae_title}"), reason
         )
 
+    def suggest(self, caller: Caller, rights: Rights, services: Iterable[str] = ()) -> None:
+        """Log what would make a caller known who was refused for being unknown; of `services`, the
+        ones that it was refused."""
+        if rights.settings is None or rights.name is not None or rights.because:
+            return
+        entry = self._suggestions.for_stranger(
+            caller.ae_title, caller.host, rights.settings.modalities, services
+        )
+        if entry:
+            log.warning("to make %r known, add below modalities: %s", caller.ae_title, entry)
+
     def count(self) -> int:
         """Associations of this process that hold a place."""
         return len(self._admitted)
@@ -182,6 +196,14 @@ class Access:
         hint = f"; the nearest is {nearest!r}" if nearest else ""
         reason = f"{_who(caller)}: C-MOVE to {ae_title!r}, no AE title of modalities{hint}"
         log.warning("%s", reason)
+        entry = self._suggestions.for_stranger(ae_title, caller.host, settings.modalities, ["echo"])
+        if entry:
+            log.warning(
+                "to make %r known as a destination, add below modalities, with its own host where "
+                "it is not the caller: %s",
+                ae_title,
+                entry,
+            )
         answer = Answer(status.MOVE_DESTINATION_UNKNOWN, f"Unknown destination {ae_title}")
         return Refusal(answer, reason)
 

@@ -1,13 +1,16 @@
+import re
 import threading
 from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+import yaml
 
 from pacsnode.config.model import Access as Rules
 from pacsnode.config.model import Modality
 from pacsnode.dicom.message import Caller
 from pacsnode.scp.access import Access, Refusal, Settings
+from pacsnode.scp.suggestion import REMEMBERED, Suggestions
 
 numbers = iter(range(1, 1_000_000))
 
@@ -337,6 +340,61 @@ def test_an_unknown_destination_is_a801_and_the_nearest_is_logged(
     assert "STOER" in refusal.answer.comment
     for part in ("'CT1'", "192.0.2.1", "'STOER'", "'STORE'"):
         assert part in caplog.text
+
+
+def entries_of(log: str) -> dict[str, dict[str, Any]]:
+    """What is to be pasted, as YAML reads it below `modalities`."""
+    found = re.findall(r"known\b.*below modalities[^:]*: (\".*\}) \(the port is 104 or 11112", log)
+    return {name: entry for text in found for name, entry in yaml.safe_load(text).items()}
+
+
+def test_an_unknown_destination_has_a_line_to_paste(caplog: pytest.LogCaptureFixture) -> None:
+    access = Access(settings(CT1={}))
+    for _ in range(3):
+        access.destination(moving(access), "WS 1 \0")
+    (entry,) = entries_of(caplog.text).items()
+    assert entry == (
+        "ws_1",
+        {"ae_title": "WS 1", "host": "192.0.2.1", "port": 104, "allow": ["echo"]},
+    )
+    assert "CT1 has this host already" in caplog.text
+    assert caplog.text.count("to make") == 1, "once is enough"
+    assert Modality(**entry[1]).ae_title == "WS 1"
+
+
+def test_a_caller_that_is_rejected_for_being_unknown_has_a_line_to_paste(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    access = Access(settings(NOBODY, ct2={}))
+    for title in ("CT2", "null", "CT2"):
+        assert access.admit(caller(title, "2001:db8::7")) is not None
+    assert entries_of(caplog.text) == {
+        "ct2_2": {"ae_title": "CT2", "host": "2001:db8::7", "port": 104},
+        "null": {"ae_title": "null", "host": "2001:db8::7", "port": 104},
+    }
+
+
+@pytest.mark.parametrize("title", ["", "M\xfcNCHEN", "a\\b", "\x01", "SEVENTEEN LETTERS"])
+def test_a_title_that_no_configuration_can_have_has_none(
+    caplog: pytest.LogCaptureFixture, title: str
+) -> None:
+    access = Access(settings(NOBODY))
+    assert access.admit(caller(title)) is not None
+    assert "to make" not in caplog.text
+
+
+def test_who_is_known_but_may_not_has_none(caplog: pytest.LogCaptureFixture) -> None:
+    access = Access(settings(NOBODY, CT1={"allow": frozenset()}))
+    assert access.admit(caller("CT1")) is not None
+    assert "to make" not in caplog.text
+
+
+def test_strangers_are_not_remembered_without_end() -> None:
+    suggestions = Suggestions()
+    for number in range(REMEMBERED + 1):
+        assert suggestions.for_stranger(f"S{number}", "192.0.2.1", {})
+    assert suggestions.for_stranger("S0", "192.0.2.1", {}), "forgotten, and said again"
+    assert not suggestions.for_stranger(f"S{REMEMBERED}", "192.0.2.1", {})
 
 
 def test_a_caller_may_move_to_those_that_its_own_list_names(

@@ -81,6 +81,10 @@ def test_a_service_that_is_not_allowed_is_answered_0124_and_logged(
         assert answer.status == 0x0124
         assert SERVICES[type(request)] in answer.comment
         assert "access.unknown_callers" in caplog.text
+        if not isinstance(request, EchoRequest):
+            allowed = f"allow: [echo, {SERVICES[type(request)]}]"
+            assert '"workstation": {ae_title: "WORKSTATION", host: "192.0.2.3"' in caplog.text
+            assert allowed in caplog.text, "what to paste below modalities"
 
 
 def test_a_store_that_is_not_allowed_drains_and_is_answered_0124() -> None:
