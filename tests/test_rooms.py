@@ -30,6 +30,8 @@ LIBRARY_ROOMS = {
     "rich": "cli",
     "sdnotify": "node",
     "blake3": "storage",
+    "anyascii": "dicom",
+    "jellyfish": "dicom",
 }
 
 

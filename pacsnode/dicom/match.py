@@ -1,16 +1,17 @@
 """Attribute matching (PS3.4 C.2.2.2) in plain Python, and the pieces of it that an index turns into
-its own conditions: normal forms, bounds, name patterns. What `matches` says is the truth; an index
+its own conditions: normal forms and bounds. What `matches` says is the truth; an index
 may only select more.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import NamedTuple
 
+from pacsnode.dicom.names import fuzzy_name, is_like, matches_name, name_pattern
 from pacsnode.dicom.query import Key
 from pacsnode.dicom.text import fold_name, trimmed
+from pacsnode.dicom.wildcards import has_wildcard, wildcard
 
 # Where `*` and `?` stand for others (PS3.4 C.2.2.2.4). In all other VRs they are themselves, but
 # for the lone `*`, which is universal everywhere.
@@ -40,15 +41,6 @@ class Bounds(NamedTuple):
     high: str
 
 
-class NamePattern(NamedTuple):
-    """A person name to match, folded. For each component group the patterns (`*` and `?` are
-    wildcards) of which one has to fit; none: any group will do. A key of one group (`is_single`)
-    is tried against each group of a name."""
-
-    is_single: bool
-    groups: tuple[tuple[str, ...], ...]
-
-
 def matches(key: Key, values: Iterable[str]) -> bool:
     """Whether one of an attribute's values meets one of the key's. Universal keys meet all, also an
     absent attribute. Keys of sequences are matched item by item, through their `items`."""
@@ -61,16 +53,15 @@ def matcher(key: Key) -> Callable[[Iterable[str]], bool]:
         return lambda values: True
     if key.items:
         return lambda values: False
-    normal = normal_number if key.vr in _NUMBER_VRS else trimmed
+    normal = _normal(key.vr)
     # However many values are to be found as they are, they take one look-up.
     same: set[str] = set()
     tests: list[_Test] = []
-    for wanted in key.values:
-        test = _test(key.vr, wanted)
-        if test is None:
-            same.add(normal_number(wanted) if key.vr in _NUMBER_VRS else wanted)
+    for comparison in comparisons(key):
+        if comparison.test is None:
+            same.add(comparison.wanted)
         else:
-            tests.append(test)
+            tests.append(comparison.test)
 
     def meets(value: str) -> bool:
         return normal(value) in same or any(test(value) for test in tests)
@@ -78,57 +69,85 @@ def matcher(key: Key) -> Callable[[Iterable[str]], bool]:
     return lambda values: any(meets(value) for value in values if value)
 
 
-def _test(vr: str, wanted: str) -> _Test | None:
-    """Whether a value meets one of a key's; None where it has to be the same."""
+class Comparison(NamedTuple):
+    """How one of a key's values is compared with an attribute's. `rule` says it to people; `wanted`
+    is the key's value as it is compared, `normal` makes of the attribute's what is compared.
+    `test` takes it as it is stored; None: what `normal` makes of it has to be `wanted`."""
+
+    rule: str
+    wanted: str
+    normal: Callable[[str], str]
+    test: _Test | None = None
+
+    def met_by(self, value: str) -> bool:
+        return self.normal(value) == self.wanted if self.test is None else self.test(value)
+
+
+def comparisons(key: Key) -> list[Comparison]:
+    """One for each value of a key that is neither universal nor a sequence."""
+    if key.vr == "PN" and key.is_fuzzy:
+        return [_of_fuzzy_name(wanted) for wanted in key.values]
+    return [_comparison(key.vr, wanted) for wanted in key.values]
+
+
+def _comparison(vr: str, wanted: str) -> Comparison:
     if vr == "DA":
-        return _range_test(wanted, date_bounds(wanted), normal_date)
+        return _of_range("date", wanted, date_bounds(wanted), normal_date)
     if vr == "TM":
-        return _range_test(wanted, time_bounds(wanted), normal_time)
+        return _of_range("time", wanted, time_bounds(wanted), normal_time)
     if vr == "DT" and len(wanted) <= _LONGEST_DATETIME_RANGE:
-        return lambda value: _matches_datetime(wanted, value)
+        return Comparison(
+            "date and time", wanted, trimmed, lambda value: _matches_datetime(wanted, value)
+        )
     if vr == "PN":
-        pattern = name_pattern(wanted)
-        return lambda value: _matches_name(pattern, value)
+        return _of_name(wanted)
     if vr in WILDCARD_VRS and has_wildcard(wanted):
         expression = wildcard(wanted)
-        return lambda value: expression.fullmatch(trimmed(value)) is not None
-    return None
+        return Comparison(
+            "wildcards", wanted, trimmed, lambda value: bool(expression.fullmatch(trimmed(value)))
+        )
+    normal = _normal(vr)
+    rule = "number" if vr in _NUMBER_VRS else "the same text"
+    return Comparison(rule, normal(wanted), normal)
 
 
-def _range_test(wanted: str, bounds: Bounds | None, normal: Callable[[str], str | None]) -> _Test:
+def _normal(vr: str) -> Callable[[str], str]:
+    return normal_number if vr in _NUMBER_VRS else trimmed
+
+
+def _of_name(wanted: str) -> Comparison:
+    pattern = name_pattern(wanted)
+    rule = "name, wildcards" if has_wildcard(wanted) else "name"
+    return Comparison(rule, fold_name(wanted), _folded, lambda value: matches_name(pattern, value))
+
+
+def _of_fuzzy_name(wanted: str) -> Comparison:
+    """Whatever matches without fuzziness does so with it."""
+    exact, fuzzy = _of_name(wanted), fuzzy_name(wanted)
+    return exact._replace(
+        rule="fuzzy name", test=lambda value: exact.met_by(value) or is_like(fuzzy, value)
+    )
+
+
+def _folded(value: str) -> str:
+    return fold_name(trimmed(value))
+
+
+def _of_range(
+    what: str, wanted: str, bounds: Bounds | None, normal: Callable[[str], str | None]
+) -> Comparison:
     """What is no date, or no time, matches its own text."""
     if bounds is None:
-        return lambda value: wanted == trimmed(value)
+        return Comparison(f"the same text, for it is no {what}", wanted, trimmed)
     low, high = bounds
 
     def test(value: str) -> bool:
         found = normal(value)
         return found is not None and low <= found <= high
 
-    return test
-
-
-def has_wildcard(text: str) -> bool:
-    return "*" in text or "?" in text
-
-
-@lru_cache(maxsize=1024)
-def wildcard(pattern: str) -> re.Pattern[str]:
-    """An expression for its fullmatch: `*` any characters, `?` one, all others themselves."""
-    return re.compile(_expression(re.sub(r"\*+", "*", pattern)), re.DOTALL)
-
-
-def _expression(pattern: str) -> str:
-    """Each stretch between two asterisks is found at its first place and stays there (an atomic
-    group): to try others as well would take exponential time, and never finds more."""
-    first, *middle = (
-        "".join("." if character == "?" else re.escape(character) for character in part)
-        for part in pattern.split("*")
-    )
-    if not middle:
-        return first
-    last = middle.pop()
-    return first + "".join(f"(?>.*?{part})" for part in middle) + f".*{last}"
+    rule = what if low == high else f"range of {what}s"
+    shown = low if low == high else f"{low}-{high.replace(_HIGH, '')}"
+    return Comparison(rule, shown, lambda value: normal(value) or trimmed(value), test)
 
 
 def normal_date(text: str) -> str | None:
@@ -227,30 +246,3 @@ def normal_number(text: str) -> str:
         return repr(float(text) + 0.0).removesuffix(".0")  # -0.0 + 0.0 is 0.0
     except ValueError:
         return text
-
-
-@lru_cache(maxsize=1024)
-def name_pattern(wanted: str) -> NamePattern:
-    """A key's person name, folded. Trailing empty components do not count, so that `DOE^*` fits a
-    name that is nothing but `DOE`."""
-    groups = fold_name(wanted).split("=")
-    return NamePattern(len(groups) == 1, tuple(map(_group_patterns, groups)))
-
-
-def _group_patterns(group: str) -> tuple[str, ...]:
-    bare = re.sub(r"(?:\^\**)+$", "", group)
-    if not bare.strip("*"):
-        return ()
-    return (bare, f"{bare}^*") if bare != group else (group,)
-
-
-def _matches_name(pattern: NamePattern, value: str) -> bool:
-    groups = fold_name(trimmed(value)).split("=")
-    if pattern.is_single:
-        return any(_fits(pattern.groups[0], group) for group in groups if group)
-    groups += [""] * (len(pattern.groups) - len(groups))
-    return all(_fits(wanted, group) for wanted, group in zip(pattern.groups, groups, strict=False))
-
-
-def _fits(patterns: Sequence[str], group: str) -> bool:
-    return not patterns or any(wildcard(pattern).fullmatch(group) for pattern in patterns)

@@ -46,6 +46,7 @@ class Key:
     level: Level
     values: tuple[str, ...] = ()
     items: tuple["Key", ...] = ()
+    is_fuzzy: bool = False  # a person name by its words and sounds (PS3.4 C.2.2.2.1)
 
     @property
     def is_universal(self) -> bool:
@@ -115,7 +116,7 @@ def parse_query(
     characters = characters_of(elements, character_set_of_text(default_character_set))
     level = _level(elements, model, characters)
     keys = tuple(
-        _key(element, characters, level)
+        _key(element, characters, level, extensions)
         for element in elements
         if element.tag & 0xFFFF and element.tag >> 16 > 7
         if dictionary.keyword_of(element.tag) not in _NO_KEYS
@@ -167,7 +168,13 @@ def _level(elements: Sequence[Element], model: Model, characters: CharacterSet) 
     return level
 
 
-def _key(element: Element, characters: CharacterSet, level: Level, depth: int = 0) -> Key:
+def _key(
+    element: Element,
+    characters: CharacterSet,
+    level: Level,
+    extensions: Extensions,
+    depth: int = 0,
+) -> Key:
     """An element as a key. Those of the answer, and what names a private block, are of the level
     asked; those in an item, of their sequence's."""
     keyword = dictionary.keyword_of(element.tag)
@@ -179,7 +186,8 @@ def _key(element: Element, characters: CharacterSet, level: Level, depth: int = 
         values = (
             () if dictionary.is_private_creator(element.tag) else _texts(element, vr, characters)
         )
-        return Key(element.tag, keyword, vr, level, values)
+        is_fuzzy = vr == "PN" and extensions.fuzzy_names
+        return Key(element.tag, keyword, vr, level, values, is_fuzzy=is_fuzzy)
     item = next(items_of(element), None)
     if item is None and len(element.raw) > _DELIMITER:
         raise UnreadableIdentifier(
@@ -190,7 +198,7 @@ def _key(element: Element, characters: CharacterSet, level: Level, depth: int = 
     item = item or ()
     inside = characters_of(item, characters)
     items = tuple(
-        _key(inner, inside, level, depth + 1)
+        _key(inner, inside, level, extensions, depth + 1)
         for inner in item
         if inner.tag & 0xFFFF and inner.tag != SPECIFIC_CHARACTER_SET
     )

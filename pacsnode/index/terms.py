@@ -9,7 +9,8 @@ from typing import NamedTuple
 from pacsnode.dicom.dictionary import tag_of
 from pacsnode.dicom.json import text_of
 from pacsnode.dicom.level import REQUEST_ATTRIBUTES
-from pacsnode.dicom.match import WILDCARD_VRS, date_bounds, name_pattern, normal_date
+from pacsnode.dicom.match import WILDCARD_VRS, date_bounds, normal_date
+from pacsnode.dicom.names import name_pattern
 from pacsnode.dicom.query import Key
 from pacsnode.dicom.text import fold_name
 from pacsnode.index import fold

@@ -12,13 +12,13 @@ from pacsnode.dicom.match import (
     Bounds,
     date_bounds,
     matches,
-    name_pattern,
     normal_number,
     normal_time,
     time_bounds,
-    wildcard,
 )
+from pacsnode.dicom.names import name_pattern
 from pacsnode.dicom.query import Key
+from pacsnode.dicom.wildcards import wildcard
 
 
 def meets(vr: str, wanted: str | tuple[str, ...], *values: str) -> bool:

@@ -1,0 +1,75 @@
+"""How a word of a name is spelled in plain Latin letters, and what it sounds like: for fuzzy
+matching alone. Both are the same for spellings that people confuse: Müller, Mueller, Muller;
+Иванов, Ivanov, Iwanow; ヤマダ, やまだ, Yamada."""
+
+import re
+import unicodedata
+from functools import lru_cache
+
+from anyascii import anyascii
+from jellyfish import metaphone
+
+# ä is written ae where a keyboard has none; accents are gone by now.
+_E_OF_UMLAUT = re.compile("(?<=[aou])e")
+
+# The same sounds as people between Amsterdam and Moscow write them, the longest first; Metaphone
+# reads English.
+_CONTINENTAL = (
+    ("tsch", "ch"),
+    ("sch", "sh"),
+    ("cz", "ch"),
+    ("sz", "sh"),
+    ("th", "t"),
+    ("w", "v"),
+    ("j", "y"),
+)
+
+# A code of one consonant says too little: Doe, Day, Tee and Dao are all T.
+_SHORTEST_CODE = 2
+_LONGEST_WORD = 64  # characters: a whole name should have no more (PS3.5 6.2)
+
+
+def spelling(word: str) -> str:
+    """A folded word in Latin letters, without what tells umlauts from their substitutes.
+    Ideographs stay: how they are read is not to be seen. What is done to a letter depends on those
+    before it alone, so that the spelling of a beginning is the beginning of the spelling."""
+    if not word.isascii():
+        word = "".join(map(_latin, word))
+    return _E_OF_UMLAUT.sub("", word)
+
+
+@lru_cache(maxsize=4096)
+def _latin(character: str) -> str:
+    if character.isascii() or _is_ideograph(character):
+        return character
+    letters = "".join(filter(str.isalnum, anyascii(character))).lower()
+    # Signs that only change what stands before them become nothing, as in Thai or Russian; what
+    # is unknown stays.
+    is_sign = unicodedata.category(character) in ("Mn", "Mc", "Lm") or character in "ьъ"
+    return letters if letters or is_sign else character
+
+
+def _is_ideograph(character: str) -> bool:
+    return character == "々" or unicodedata.name(character, "").startswith("CJK ")
+
+
+def sounds(spelled: str) -> frozenset[str]:
+    """The phonetic codes of a word's spelling, in capitals: read as English, and as its neighbours
+    on the continent would. None for what has no sound, or hardly one."""
+    is_word = spelled.isascii() and len(spelled) <= _LONGEST_WORD
+    return _codes(spelled) if is_word else frozenset()
+
+
+@lru_cache(maxsize=4096)
+def _codes(spelled: str) -> frozenset[str]:
+    english = spelled[:1] + spelled[1:].replace("y", "i")
+    continental = english
+    for theirs, ours in _CONTINENTAL:
+        continental = continental.replace(theirs, ours)
+    codes = {_code(english), _code(continental)}
+    return frozenset(code for code in codes if len(code) >= _SHORTEST_CODE)
+
+
+def _code(word: str) -> str:
+    """Double consonants count once, also where they come together only in the code: Schmidt."""
+    return re.sub(r"(.)\1+", r"\1", metaphone(word))
