@@ -20,6 +20,7 @@ from pacsnode.dicom.message import (
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from pacsnode.dicom.recording import Recorders
     from pacsnode.net.doorway import Doorway
     from pacsnode.net.listener import Listener
     from pacsnode.tls import Outgoing
@@ -34,11 +35,12 @@ def listen(
     doorway: "Doorway | None" = None,
     secure: "SSLContext | None" = None,
     on_refused: Callable[[str, str], None] = lambda host, text: None,
+    recorders: "Recorders | None" = None,
 ) -> "Listener":
     """Bind the configured addresses, unless connections come through another `doorway`;
     associations are taken from `start` on, those over TLS by the context `secure`. `on_refused` is
-    told of connections that came to nothing: the host, and why; a few a minute of each. Raises
-    ConfigurationError where an address cannot be had."""
+    told of connections that came to nothing: the host, and why; a few a minute of each; `recorders`
+    of every association. Raises ConfigurationError where an address cannot be had."""
     from pacsnode.net import internals
     from pacsnode.net.doorway import ListeningSockets
     from pacsnode.net.listener import Listener
@@ -53,6 +55,7 @@ def listen(
         timeouts=timeouts,
         secure=secure,
         on_refused=on_refused,
+        recorders=recorders,
     )
 
 
@@ -66,9 +69,10 @@ def connect(
     timeouts: Timeouts,
     max_pdu: int = 131072,
     outgoing: "Outgoing | None" = None,
+    recorders: "Recorders | None" = None,
 ) -> Channel:
-    """A dicom.message.Connect, less `timeouts` (seconds), `max_pdu` (bytes offered) and the
-    contexts for TLS, which are made for the occasion where none are given."""
+    """A dicom.message.Connect, less `timeouts` (seconds), `max_pdu` (bytes offered), who records
+    associations, and the contexts for TLS, which are made for the occasion where none are given."""
     from pacsnode.net import association, internals
 
     internals.configure()
@@ -81,4 +85,5 @@ def connect(
         timeouts=timeouts,
         max_pdu=max_pdu,
         outgoing=outgoing,
+        recorders=recorders,
     )

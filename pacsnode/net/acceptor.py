@@ -16,6 +16,7 @@ from pynetdicom.transport import AddressInformation
 from pacsnode import log
 from pacsnode.config.model import Timeouts
 from pacsnode.dicom.message import Caller, Channel, Context, Handler, Rejection, Sink
+from pacsnode.dicom.recording import Opening, Recorders
 from pacsnode.errors import AssociationLost, NetworkError, PeerTimeout
 from pacsnode.net import associate, handshake
 from pacsnode.net.acceptance import Acceptance
@@ -43,6 +44,7 @@ class Reception(NamedTuple):
     timeouts: Timeouts
     complaints: Complaints
     allowance: Allowance
+    recorders: Recorders
     on_admitted: "Callable[[IncomingAssociation], None]"
     on_end: "Callable[[IncomingAssociation], None]"
 
@@ -99,6 +101,7 @@ class IncomingAssociation(DrivenAssociation):
                 outcome = self._serve() if self._negotiate() else None
             except NetworkError as error:
                 outcome = f"aborted: {error}"
+                self.dul.failure = self.dul.failure or error
                 self.abort()
         self._finish(outcome)
 
@@ -143,6 +146,7 @@ class IncomingAssociation(DrivenAssociation):
             return False
         self.requestor.primitive = request
         caller = self._caller_of(request)
+        self._record(caller)
         rejection = self._not_dicom(caller, request) or self._handler.admit(caller)
         if rejection is not None:
             self._reject(rejection)
@@ -152,6 +156,15 @@ class IncomingAssociation(DrivenAssociation):
         self._requests = Server(self, self._handler, caller, self._contexts, self._own_channel)
         self.acse.negotiate_association()
         return True
+
+    def _record(self, caller: Caller) -> None:
+        """Where somebody wants to know what is said on this association: from its request on."""
+        titles = caller.ae_title, caller.called_ae_title
+        opening = Opening(True, *titles, self.host, is_tls=caller.is_tls)
+        with Surviving("recording"):
+            self.dul.recorder = self._reception.recorders.begin(opening)
+        if self.dul.recorder is not None:
+            self.dul.recorder.pdu(False, self.dul.request_pdu)
 
     def _not_dicom(self, caller: Caller, request: A_ASSOCIATE) -> Rejection | None:
         who = f"caller {caller.ae_title!r} from {caller.host}"

@@ -84,10 +84,10 @@ def user_identity(pdu: bytes) -> UserIdentity | None:
     """The one of an A-ASSOCIATE-RQ; None where there is none, or its lengths lie: an association
     does not depend on it."""
     with suppress(ValueError):
-        for kind, content in _items(pdu, FIRST_ITEM, len(pdu)):
+        for kind, content in items_in(pdu, FIRST_ITEM, len(pdu)):
             if kind != USER_INFORMATION:
                 continue
-            for sub_kind, sub_content in _items(content, 0, len(content)):
+            for sub_kind, sub_content in items_in(content, 0, len(content)):
                 if sub_kind == USER_IDENTITY:
                     return _user_identity(sub_content)
     return None
@@ -122,7 +122,7 @@ def proposed_contexts(pdu: bytes) -> list[ProposedContext]:
     """Those of an A-ASSOCIATE-RQ. Raises ValueError where the lengths lie, and for even numbers
     (PS3.8 9.3.2.2)."""
     contexts = {}
-    for kind, content in _items(pdu, FIRST_ITEM, len(pdu)):
+    for kind, content in items_in(pdu, FIRST_ITEM, len(pdu)):
         if kind == PROPOSED_CONTEXT:
             context = _proposed_context(content)
             contexts[context.context_id] = context
@@ -134,7 +134,7 @@ def _proposed_context(content: bytes) -> ProposedContext:
     if not number % 2:
         raise ValueError(f"a presentation context with the number {number}")
     abstract_syntax, transfer_syntaxes = "", []
-    for kind, name in _items(content, 4, len(content)):
+    for kind, name in items_in(content, 4, len(content)):
         uid = name.strip(b"\0 ").decode("ascii") if name.isascii() else ""
         if kind == ABSTRACT_SYNTAX:
             abstract_syntax = uid
@@ -147,8 +147,8 @@ def answer(accepted: bytes, request: bytes, contexts: Iterable[AnsweredContext])
     """The A-ASSOCIATE-AC with these presentation contexts, and what it gives back as it came in
     the A-ASSOCIATE-RQ."""
     items = []
-    for kind, content in _items(accepted, FIRST_ITEM, len(accepted)):
-        items.append(_item(kind, content))
+    for kind, content in items_in(accepted, FIRST_ITEM, len(accepted)):
+        items.append(item_of(kind, content))
         if kind == APPLICATION_CONTEXT:
             items += [_answered_context(context) for context in contexts]
     body = b"".join(items)
@@ -158,8 +158,8 @@ def answer(accepted: bytes, request: bytes, contexts: Iterable[AnsweredContext])
 
 def _answered_context(context: AnsweredContext) -> bytes:
     head = bytes((context.context_id, 0, context.result, 0))
-    return _item(
-        ANSWERED_CONTEXT, head + _item(TRANSFER_SYNTAX, context.transfer_syntax.encode("ascii"))
+    return item_of(
+        ANSWERED_CONTEXT, head + item_of(TRANSFER_SYNTAX, context.transfer_syntax.encode("ascii"))
     )
 
 
@@ -170,15 +170,15 @@ def tidy(pdu: bytes) -> bytes:
     if len(pdu) < FIRST_ITEM:
         raise ValueError(f"an A-ASSOCIATE PDU of {len(pdu)} bytes")
     items = []
-    for kind, content in _items(pdu, FIRST_ITEM, len(pdu)):
+    for kind, content in items_in(pdu, FIRST_ITEM, len(pdu)):
         if kind == USER_INFORMATION:
             content = b"".join(
-                _item(sub_kind, _readable(sub_kind, sub_content))
-                for sub_kind, sub_content in _items(content, 0, len(content))
+                item_of(sub_kind, _readable(sub_kind, sub_content))
+                for sub_kind, sub_content in items_in(content, 0, len(content))
                 if sub_kind in SUB_ITEMS
             )
         if kind in ITEMS:
-            items.append(_item(kind, content))
+            items.append(item_of(kind, content))
     body = b"".join(items)
     length = FIRST_ITEM - 6 + len(body)
     head = pdu[:2] + _LENGTH.pack(length) + _VERSION_1 + pdu[8:10] + _STAND_IN + pdu[42:FIRST_ITEM]
@@ -194,7 +194,9 @@ def _readable(kind: int, content: bytes) -> bytes:
     return content
 
 
-def _items(data: bytes, position: int, end: int) -> Iterator[tuple[int, bytes]]:
+def items_in(data: bytes, position: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Kinds and contents of the items, or sub-items, between two places. Raises ValueError where
+    the lengths lie."""
     while position < end:
         if end - position < _ITEM.size:
             raise ValueError("an item's header is cut off")
@@ -206,5 +208,6 @@ def _items(data: bytes, position: int, end: int) -> Iterator[tuple[int, bytes]]:
         position += length
 
 
-def _item(kind: int, content: bytes) -> bytes:
+def item_of(kind: int, content: bytes) -> bytes:
+    """An item, or sub-item, with its header."""
     return _ITEM.pack(kind, len(content)) + content

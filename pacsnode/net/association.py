@@ -29,6 +29,7 @@ from pacsnode.dicom.message import (
     no_tick,
 )
 from pacsnode.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from pacsnode.dicom.recording import NobodyRecords, Opening, Recorders
 from pacsnode.errors import (
     AssociationLost,
     AssociationRejected,
@@ -74,22 +75,38 @@ def connect(
     timeouts: Timeouts,
     max_pdu: int = 131072,
     outgoing: Outgoing | None = None,
+    recorders: Recorders | None = None,
 ) -> Channel:
-    """A dicom.message.Connect, less `timeouts` (seconds), `max_pdu` (bytes offered) and the
-    contexts for TLS. Raises PeerUnreachable, AssociationRejected, AssociationLost, PeerTimeout, and
-    NoPresentationContext where the peer accepts none at all."""
-    client = dial(peer, timeouts.connect, tick, outgoing or Outgoing(None))
+    """A dicom.message.Connect, less `timeouts` (seconds), `max_pdu` (bytes offered), who records
+    associations, and the contexts for TLS. Raises PeerUnreachable, AssociationRejected,
+    AssociationLost, PeerTimeout, and NoPresentationContext where the peer accepts none at all."""
+    is_tls = peer.tls is not None
+    recorder = (recorders or NobodyRecords()).begin(
+        Opening(False, peer.calling_ae_title, peer.ae_title, peer.host, peer.port, is_tls)
+    )
     try:
-        association = OutgoingAssociation(
-            peer, client, timeouts, max_pdu, _Taker(on_store, on_event)
-        )
+        client = dial(peer, timeouts.connect, tick, outgoing or Outgoing(None))
+        association = _associated(peer, client, timeouts, max_pdu, _Taker(on_store, on_event))
+    except BaseException as error:
+        if recorder is not None:
+            recorder.end(str(error) or type(error).__name__)
+        raise
+    association.dul.recorder = recorder
+    return association.negotiate(contexts, tick)
+
+
+def _associated(
+    peer: Peer, client: socket.socket, timeouts: Timeouts, max_pdu: int, taker: "_Taker"
+) -> "OutgoingAssociation":
+    """The connection as an association that has not begun. Raises PeerUnreachable."""
+    try:
+        return OutgoingAssociation(peer, client, timeouts, max_pdu, taker)
     except OSError as error:  # reset before it was looked at
         reason = last_words(client) or error
         client.close()
         if peer.tls is not None:
             raise handshake.refused(peer, reason) from reason
         raise PeerUnreachable(f"{peer}: no TCP connection: {error.strerror}", "tcp") from error
-    return association.negotiate(contexts, tick)
 
 
 _UNASKED = Answer(status.UNRECOGNISED_OPERATION, "Not taken on this association")

@@ -1,6 +1,7 @@
 """Requests of ours on an association, and the answers to them (PS3.7 9.3)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pacsnode.dicom import status
@@ -318,9 +319,18 @@ class _Aborting:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, *_details: object) -> None:
-        if kind is not None and kind is not self._but:
-            self._association.abort()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if kind is None or kind is self._but:
+            return
+        layer = self._association.dul
+        if isinstance(error, NetworkError):
+            layer.failure = layer.failure or error
+        self._association.abort()
 
 
 def _response_of(message: Message) -> Response:

@@ -14,6 +14,7 @@ from pynetdicom.ae import ApplicationEntity
 from pacsnode.config.model import Listen, Timeouts
 from pacsnode.dicom.message import Handler
 from pacsnode.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from pacsnode.dicom.recording import NobodyRecords, Recorders
 from pacsnode.net.acceptor import IncomingAssociation, Reception
 from pacsnode.net.allowance import Allowance
 from pacsnode.net.complaints import Complaints, Tell
@@ -46,6 +47,7 @@ class Listener:
         timeouts: Timeouts,
         secure: SSLContext | None = None,
         on_refused: Tell = lambda host, text: None,
+        recorders: Recorders | None = None,
     ) -> None:
         self._doorway = doorway
         self._handler = handler
@@ -64,6 +66,7 @@ class Listener:
             timeouts,
             self._complaints,
             self.allowance,
+            recorders or NobodyRecords(),
             self._admitted,
             self._ended,
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pynetdicom.dimse import DIMSEServiceProvider
 
 from pacsnode.dicom.message import DatasetSource, Sink, Tick, no_tick
+from pacsnode.dicom.recording import Recorder
 from pacsnode.errors import NetworkError, PeerTimeout
 from pacsnode.net import command as commands
 from pacsnode.net.allowance import Allowance
@@ -41,6 +42,7 @@ class Message:
     command: Command
     sink: Sink | None = None
     data: bytearray | None = None
+    length: int = 0  # bytes of dataset so far
 
 
 OpenSink = Callable[[int, Command], Sink]
@@ -106,6 +108,8 @@ class Messages(DIMSEServiceProvider):
         if len(self._command) > commands.LONGEST_COMMAND:
             raise MalformedCommand(f"a command set of over {commands.LONGEST_COMMAND} bytes")
         if is_last:
+            if self._recorder is not None:
+                self._recorder.command(False, context_id, bytes(self._command))
             command = commands.decode(self._command)
             self._command.clear()
             self._begin(context_id, command)
@@ -153,6 +157,7 @@ class Messages(DIMSEServiceProvider):
             raise MalformedCommand("a dataset fragment without a command set")
         if message.context_id != context_id:
             raise MalformedCommand("a dataset fragment in another presentation context")
+        message.length += len(fragment)
         if message.sink is not None:
             message.sink.write(fragment)
         elif message.data is not None:
@@ -163,6 +168,9 @@ class Messages(DIMSEServiceProvider):
             if len(message.data) > SHORT:
                 self._hold(len(fragment))
         if is_last:
+            if self._recorder is not None:
+                data = bytes(message.data) if message.data is not None else None
+                self._recorder.dataset(False, context_id, message.length, data)
             self._under_way = None
             self.complete.append(message)
 
@@ -218,6 +226,10 @@ class Messages(DIMSEServiceProvider):
     ) -> None:
         """Send one message, whole; where there is `more` to send at once it may wait, to leave
         together with that. Raises AssociationLost, PeerTimeout."""
+        if self._recorder is not None:
+            self._recorder.command(True, context_id, command)
+            if dataset is not None:
+                self._recorder.dataset(True, context_id, len(dataset), dataset)
         for fragment in self._fragments(context_id, COMMAND, command):
             self._waiting += fragment
         if dataset is not None:
@@ -245,10 +257,19 @@ class Messages(DIMSEServiceProvider):
             self._association.dul.require_running()
             tick()
 
+        length = self._outbox.length
+        if self._recorder is not None:
+            self._recorder.command(True, context_id, command)
         with self._remembering() as connection:
             for block in self._outbox.unload(head):
                 checking_tick()
                 connection.send(block, checking_tick)
+        if self._recorder is not None:
+            self._recorder.dataset(True, context_id, length, None)
+
+    @property
+    def _recorder(self) -> Recorder | None:
+        return self._association.dul.recorder
 
     @contextmanager
     def _remembering(self) -> Iterator[Connection]:

@@ -68,6 +68,11 @@ class Outbox:
         self._read(source)
         self._source = source
 
+    @property
+    def length(self) -> int:
+        """Bytes of the dataset that was loaded."""
+        return self._source.length if self._source is not None else 0
+
     def holds(self, context_id: int, source: DatasetSource) -> bool:
         """Whether this is what was loaded and has not gone out."""
         return self._source is source and self._context_id == context_id

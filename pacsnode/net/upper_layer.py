@@ -13,6 +13,7 @@ from pynetdicom.pdu import A_ASSOCIATE_AC
 from pynetdicom.timer import Timer
 
 from pacsnode.dicom.message import Tick, no_tick
+from pacsnode.dicom.recording import Recorder
 from pacsnode.errors import AssociationLost, NetworkError
 from pacsnode.net import associate
 from pacsnode.net.transport import (
@@ -76,6 +77,7 @@ class UpperLayer(DULServiceProvider):
         self.answered: list[associate.AnsweredContext] = []  # for the A-ASSOCIATE-AC
         self.rejection: associate.Rejection | None = None  # the A-ASSOCIATE-RJ that came
         self.stop_requested = False
+        self.recorder: Recorder | None = None
 
     @property
     def is_closed(self) -> bool:
@@ -160,6 +162,8 @@ class UpperLayer(DULServiceProvider):
             if pdu[0] == P_DATA and self.state == ESTABLISHED:
                 self._assoc.dimse.receive(pdu)
                 return
+            if self.recorder is not None and pdu[0] != P_DATA:
+                self.recorder.pdu(False, bytes(pdu))
             if pdu[0] not in KNOWN_PDUS:
                 raise ValueError(f"a PDU of the unknown type {pdu[0]:02X}")
             decoded, event = self._decode_pdu(bytearray(self._tidied(pdu)))
@@ -220,6 +224,8 @@ class UpperLayer(DULServiceProvider):
             data = associate.answer(data, self.request_pdu, self.answered)
         if self.socket is None or self.socket.socket is None:
             return
+        if self.recorder is not None:
+            self.recorder.pdu(True, data)
         try:
             self.socket.send(data)
         except NetworkError as error:
@@ -238,6 +244,9 @@ class UpperLayer(DULServiceProvider):
         if self.socket is not None:
             self.socket.close()
         self.kill_dul()
+        if self.recorder is not None:
+            self.recorder.end(str(self.failure or ""))
+            self.recorder = None
 
 
 class DrivenAssociation(Association):
