@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pacsnode.net.doorway import Addresses, Doorway
     from pacsnode.net.listener import Listener
     from pacsnode.node.security import Security
+    from pacsnode.node.traces import Traces
     from pacsnode.scp import Settings
     from pacsnode.scp.places import Places
     from pacsnode.tls import Outgoing
@@ -45,8 +46,22 @@ def build_archive(configuration: Configuration, *, serving: bool = False) -> "Ar
     )
 
 
-def build_connect(configuration: Configuration, outgoing: "Outgoing | None" = None) -> "Connect":
-    """How requests of ours get their associations; a node gives its contexts for TLS."""
+def build_traces(
+    configuration: Configuration, modalities: Callable[[], Mapping[str, Modality]]
+) -> "Traces":
+    """Who records associations, for `pacsnode trace` and for files of the configuration."""
+    from pacsnode.node.traces import Traces
+
+    return Traces(configuration.data_dir, configuration.ae_title, modalities)
+
+
+def build_connect(
+    configuration: Configuration,
+    outgoing: "Outgoing | None" = None,
+    traces: "Traces | None" = None,
+) -> "Connect":
+    """How requests of ours get their associations; a node gives its contexts for TLS, and who
+    records them."""
     from pacsnode import net
     from pacsnode.tls import Outgoing
 
@@ -55,6 +70,7 @@ def build_connect(configuration: Configuration, outgoing: "Outgoing | None" = No
         timeouts=configuration.timeouts,
         max_pdu=configuration.listen.max_pdu,
         outgoing=outgoing or Outgoing(configuration.listen.tls),
+        recorders=traces or build_traces(configuration, lambda: configuration.modalities),
     )
 
 
@@ -118,6 +134,7 @@ def preload() -> None:
     import pacsnode.jobs.commit
     import pacsnode.net.association
     import pacsnode.net.listener
+    import pacsnode.node.traces
     import pacsnode.scp  # noqa: F401
 
 
@@ -150,7 +167,8 @@ class Node:
             if doorway is None:
                 self._archive.commitments.give_back_all()
             self._access: Access = Access(build_settings(configuration), places=places)
-            connect = build_connect(configuration, self._outgoing)
+            traces = build_traces(configuration, self._modalities)
+            connect = build_connect(configuration, self._outgoing, traces)
             self._jobs = build_jobs(self._archive, connect, configuration, self._modalities)
             dispatcher = Dispatcher(
                 self._archive,
@@ -168,6 +186,7 @@ class Node:
                 doorway=doorway,
                 secure=security.incoming,
                 on_refused=dispatcher.turned_away,
+                recorders=traces,
             )
         except BaseException:
             self._archive.close()
