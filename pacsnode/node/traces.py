@@ -7,9 +7,10 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pacsnode import __version__
 from pacsnode.config.model import Modality
@@ -31,8 +32,10 @@ from pacsnode.net.negotiation import without_secrets
 from pacsnode.node.trace_file import TraceFile
 from pacsnode.node.trace_redaction import Redaction
 from pacsnode.node.trace_sockets import listening, make_folder
-from pacsnode.scp.hosts import Hosts, look_up
 from pacsnode.scu.peer import find_modality
+
+if TYPE_CHECKING:
+    from pacsnode.scp.hosts import Hosts
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +64,6 @@ class Traces:
         self._data_dir = data_dir
         self._ae_title = ae_title
         self._modalities = modalities
-        self._hosts = Hosts(look_up)
 
     def begin(self, opening: Opening) -> Recorder | None:
         try:
@@ -80,12 +82,22 @@ class Traces:
         }
         if not traced:
             return
-        name = whose(opening, modalities, traced, self._hosts)
+        name = whose(opening, modalities, traced, self._is_at)
         path = traced[name].trace if name in traced else None
         if name is None or path is None:
             return
         header = Header(f"pacsnode {__version__}", self._ae_title, name, time.time(), True)
         yield _FileSink(TraceFile(path, header), path, name, Pseudonyms(self._key()))
+
+    def _is_at(self, host: str, address: str) -> bool:
+        return self._hosts.matches(host, address)
+
+    @cached_property
+    def _hosts(self) -> "Hosts":
+        # Commands that connect somewhere need nothing else of that room, and start faster.
+        from pacsnode.scp.hosts import Hosts, look_up
+
+        return Hosts(look_up)
 
     def _key(self) -> bytes:
         """What pseudonyms in files of the configuration are made with: the same in all processes,
@@ -103,15 +115,15 @@ def whose(
     opening: Opening,
     modalities: Mapping[str, Modality],
     asked: Mapping[str, Modality],
-    hosts: Hosts,
+    is_at: Callable[[str, str], bool],
 ) -> str | None:
     """The modality that an association is with: that of its AE title, else the one among those
-    `asked` for that has its host; None where that is neither."""
+    `asked` for that has its host, as `is_at(host, address)` says; None where that is neither."""
     found = find_modality(opening.peer_ae_title, modalities)
     if found is not None:
         return found[0]
     for name, modality in asked.items():
-        if modality.host == opening.host or hosts.matches(modality.host, opening.host):
+        if modality.host == opening.host or is_at(modality.host, opening.host):
             return name
     return None
 
