@@ -10,15 +10,13 @@ from pacsnode.dicom.json import text_of
 from pacsnode.dicom.level import COLUMNS, Level
 from pacsnode.dicom.match import matcher
 from pacsnode.dicom.query import Key, Query
-from pacsnode.index import computed, fold, rows
+from pacsnode.index import fold, rows
 from pacsnode.index.database import Database
+from pacsnode.index.modalities import MODALITIES
 from pacsnode.index.rows import Row
 
 # Whether an instance's file meets the keys that are in no column.
 MatchFile = Callable[[StoredInstance, Sequence[Key]], bool]
-
-MODALITIES = "ModalitiesInStudy"
-
 
 Meets = Callable[[Iterable[str]], bool]
 
@@ -59,18 +57,15 @@ class Conditions:
         self._of_file: list[Key] = []
         # Lists of UIDs may be long: one look-up for each row, not one comparison for each value.
         self._uids: dict[Level, list[tuple[str, frozenset[str]]]] = {level: [] for level in Level}
-        self._modalities: list[Meets] = []
         for key in query.matching:
             self._sort(key, query.level)
 
     def _sort(self, key: Key, level: Level) -> None:
         # Below the patient level it is the study's own patient attributes that count.
         row = max(key.level, Level.STUDY) if level > Level.PATIENT else key.level
-        if key.keyword == MODALITIES:
-            self._modalities.append(matcher(key))
-        elif key.keyword in COLUMNS[key.level] and key.vr == "UI":
+        if key.keyword in COLUMNS[key.level] and key.vr == "UI":
             self._uids[row].append((key.keyword, frozenset(key.values)))
-        elif key.keyword in COLUMNS[key.level]:
+        elif key.keyword in COLUMNS[key.level] or key.keyword == MODALITIES:
             self._columns[row].append(_OfColumn(key.keyword, matcher(key)))
         elif row == Level.IMAGE:
             self._of_file.append(key)
@@ -87,8 +82,6 @@ class Conditions:
             page = [row for row in page if row.values[keyword] in uids]
         for column in columns:
             page = [row for row in page if column.met_by(row)]
-        if level == Level.STUDY and self._modalities:
-            page = self._with_modalities(database, page)
         for others in self._others[level]:
             page = [row for row in page if others.met_by(row)]
         return page
@@ -100,15 +93,6 @@ class Conditions:
 
     def met_by_file(self, row: Row) -> bool:
         return row.stored is not None and self._match_file(row.stored, self._of_file)
-
-    def _with_modalities(self, database: Database, page: list[Row]) -> list[Row]:
-        with database.reading() as connection:
-            found = computed.listed(connection, MODALITIES, {row.ids[Level.STUDY] for row in page})
-        return [
-            row
-            for row in page
-            if all(meets(found.get(row.ids[Level.STUDY], ())) for meets in self._modalities)
-        ]
 
 
 def _with_aliases(database: Database, page: list[Row]) -> list[Row]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pacsnode.dicom.instance import InstanceUIDs
-from pacsnode.index import fold, notes, terms
+from pacsnode.index import fold, modalities, notes, terms
 from pacsnode.index.tables import column
 
 Connection = sqlite3.Connection
@@ -16,7 +16,13 @@ PATIENT_DIFFERS = "patient-differs"  # the kind of flag
 _LAST = 2**40  # where what has no number is sorted
 
 _PATIENT_KEYS = (*fold.PATIENT_COLUMNS, fold.PATIENT_OTHERS)
-_STUDY_KEYS = (*_PATIENT_KEYS, *fold.STUDY_COLUMNS, fold.OTHERS, fold.ALIASES)
+_STUDY_KEYS = (
+    *_PATIENT_KEYS,
+    *fold.STUDY_COLUMNS,
+    fold.OTHERS,
+    fold.ALIASES,
+    *modalities.LISTS,
+)
 _SERIES_KEYS = (*fold.SERIES_COLUMNS, fold.OTHERS)
 
 
@@ -30,6 +36,7 @@ def _assignments(keywords: Iterable[str]) -> str:
 
 _SELECT_STUDY = f"SELECT parent, {_names(_STUDY_KEYS)} FROM study WHERE id = ?"
 _UPDATE_STUDY = f"UPDATE study SET parent = ?, {_assignments(_STUDY_KEYS)} WHERE id = ?"
+_UPDATE_LISTS = f"UPDATE study SET {_assignments(modalities.LISTS)} WHERE id = ?"
 _SELECT_SERIES = f"SELECT {_names(_SERIES_KEYS)} FROM series WHERE id = ?"
 _UPDATE_SERIES = f"UPDATE series SET position = ?, {_assignments(_SERIES_KEYS)} WHERE id = ?"
 
@@ -53,12 +60,12 @@ class Newest(NamedTuple):
 def study(connection: Connection, study_id: int, newest: Newest | None, uids: InstanceUIDs) -> None:
     """Fold a study's row anew. `newest` spares reading the other headers where it is the latest;
     `uids` are those of an instance that may have made the difference."""
-    parent, *values = connection.execute(_SELECT_STUDY, (study_id,)).fetchone()
-    before = dict(zip(_STUDY_KEYS, values, strict=True))
+    parent, before = _study(connection, study_id)
     if newest is not None and _is_latest(connection, "study", study_id, newest):
         after = fold.fold_study(before, newest.state)
     else:
-        after = fold.fold_studies(_contents(connection, "study", study_id))
+        folded = fold.fold_studies(_contents(connection, "study", study_id))
+        after = {**folded, **{keyword: before[keyword] for keyword in modalities.LISTS}}
         connection.execute(
             "UPDATE study SET received_at ="
             " (SELECT min(received_at) FROM study_header WHERE study = study.id) WHERE id = ?",
@@ -70,12 +77,33 @@ def study(connection: Connection, study_id: int, newest: Newest | None, uids: In
     connection.execute(
         _UPDATE_STUDY, (owner, *(after[keyword] for keyword in _STUDY_KEYS), study_id)
     )
-    _replace_terms(connection, "study", study_id, terms.of_study(before), terms.of_study(after))
+    _replace_terms(connection, "study", study_id, _study_terms(before), _study_terms(after))
     if before[fold.ALIASES] != after[fold.ALIASES]:
         _flag_aliases(connection, before, after, uids)
     _refresh_patient(connection, owner)
     if owner != parent:
         leave_patient(connection, parent)
+
+
+def lists(connection: Connection, study_id: int) -> None:
+    """After series or their headers came, went or changed: what they say of their study."""
+    _, before = _study(connection, study_id)
+    said = modalities.of_series(connection, study_id)
+    after = {**before, **said}
+    if after == before:
+        return
+    connection.execute(_UPDATE_LISTS, (*(said[keyword] for keyword in modalities.LISTS), study_id))
+    _replace_terms(connection, "study", study_id, modalities.terms(before), modalities.terms(after))
+
+
+def _study(connection: Connection, study_id: int) -> tuple[int, fold.State]:
+    """A study's patient and state."""
+    parent, *values = connection.execute(_SELECT_STUDY, (study_id,)).fetchone()
+    return parent, dict(zip(_STUDY_KEYS, values, strict=True))
+
+
+def _study_terms(state: Mapping[str, str]) -> set[terms.Term]:
+    return terms.of_study(state) | modalities.terms(state)
 
 
 def series(connection: Connection, series_id: int, newest: Newest | None) -> None:

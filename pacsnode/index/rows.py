@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pacsnode.dicom.instance import StoredInstance
 from pacsnode.dicom.level import COLUMNS, Level
+from pacsnode.index.modalities import LISTS
 from pacsnode.index.tables import column
 from pacsnode.index.write import STORED_COLUMNS, stored_instance
 
@@ -32,7 +33,7 @@ class Row(NamedTuple):
 _KEYWORDS: dict[Level, tuple[str, ...]] = {
     Level.PATIENT: COLUMNS[Level.PATIENT],
     # The patient as this study's instances have it: never a patient row's values.
-    Level.STUDY: (*COLUMNS[Level.PATIENT], *COLUMNS[Level.STUDY]),
+    Level.STUDY: (*COLUMNS[Level.PATIENT], *COLUMNS[Level.STUDY], *LISTS),
     Level.SERIES: COLUMNS[Level.SERIES],
     Level.IMAGE: COLUMNS[Level.IMAGE],
 }

@@ -8,10 +8,11 @@ from pathlib import Path
 import peewee
 
 from pacsnode.errors import ConfigurationError, SchemaTooNew
+from pacsnode.index import modalities, tally
 from pacsnode.index.database import Database
 from pacsnode.index.tables import TABLES
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _HEADER_SIZE = 100
 _SQLITE_HEADER = b"SQLite format 3\x00"
 
@@ -48,10 +49,27 @@ def _add_commitments(connection: sqlite3.Connection) -> None:
     )
 
 
+def _add_tallies(connection: sqlite3.Connection) -> None:
+    """Counts are kept from here on, as are what series say of their study and its terms."""
+    for name in ("modalities_in_study", "sop_classes_in_study"):
+        connection.execute(f'ALTER TABLE "study" ADD COLUMN "{name}" TEXT NOT NULL DEFAULT \'\'')
+    counts = ("studies", "series", "instances", "lost", "bytes")
+    connection.execute(
+        'CREATE TABLE "tally" ("patient" INTEGER NOT NULL, "study" INTEGER NOT NULL,'
+        ' "series" INTEGER NOT NULL,'
+        + "".join(f' "number_of_{each}" BIGINT NOT NULL DEFAULT 0,' for each in counts)
+        + ' PRIMARY KEY ("patient", "study", "series")) WITHOUT ROWID'
+    )
+    modalities.fill(connection)
+    tally.recount(connection)
+    tally.create_triggers(connection)
+
+
 # What brings an index from the version before to this one; run in one transaction each.
 MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     2: _add_copies,
     3: _add_commitments,
+    4: _add_tallies,
 }
 
 
@@ -123,6 +141,7 @@ def _create(database: Database, archive_id: str) -> None:
             return  # another process was faster
         for table in TABLES:
             peewee.SchemaManager(table, database).create_all(safe=False)
+        tally.create_triggers(database.connection())
         database.execute_sql(
             "INSERT INTO archive (id, archive_id, schema_version) VALUES (1, ?, ?)",
             (archive_id, SCHEMA_VERSION),

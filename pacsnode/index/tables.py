@@ -4,7 +4,8 @@ patient, study, series and instance are the levels, each row pointing at its `pa
 a level is its keyword in snake case (`column`); it holds the values as received, joined by
 backslashes. study_header and series_header keep, word for word, the distinct things that instances
 say of their study and series: from them the two rows are folded (fold.py), anew when an instance
-goes. study_term and series_term are an inverted list of what is searched by (terms.py). flag,
+goes. tally counts what stands below each row (tally.py). study_term and
+series_term are an inverted list of what is searched by (terms.py). flag,
 pending, conflict, lost and the commitments hold what the storage tree cannot tell (salvaging.py).
 """
 
@@ -59,7 +60,8 @@ class Patient(Model):
 
 
 class Study(Model):
-    """`aliases` is JSON: the PatientIDs and names that differ from the study's own."""
+    """`aliases` is JSON: the PatientIDs and names that differ from the study's own. What its series
+    say of it comes last (modalities.py)."""
 
     id = AutoIncrementField()
     parent = ForeignKeyField(Patient, column_name="parent", index=False)
@@ -80,6 +82,8 @@ class Study(Model):
     others = _text()
     aliases = _text()
     received_at = _number()
+    modalities_in_study = _text()
+    sop_classes_in_study = _text()
 
     class Meta:
         indexes = ((("parent", "received_at"), False),)
@@ -168,6 +172,24 @@ class Instance(Model):
 
     class Meta:
         indexes = ((("parent", "position"), False), (("header", "received_at"), False))
+
+
+class Tally(Model):
+    """What stands below a row, of which `patient`, `study` and `series` are the id and those of the
+    rows above; 0 below it (tally.py)."""
+
+    patient = IntegerField()
+    study = IntegerField()
+    series = IntegerField()
+    number_of_studies = _number()
+    number_of_series = _number()
+    number_of_instances = _number()
+    number_of_lost = _number()
+    number_of_bytes = _number()
+
+    class Meta:
+        primary_key = CompositeKey("patient", "study", "series")
+        without_rowid = True
 
 
 class StudyTerm(Model):
@@ -311,6 +333,7 @@ TABLES: tuple[type[Model], ...] = (
     StudyHeader,
     SeriesHeader,
     Instance,
+    Tally,
     StudyTerm,
     SeriesTerm,
     Flag,

@@ -245,6 +245,7 @@ def _enter_series(
     else:
         _date(connection, "series_header", header, received_at)
     refresh.series(connection, series, newest)
+    refresh.lists(connection, study)
     return series, header
 
 
@@ -302,6 +303,7 @@ def _prune_study(connection: Connection, study: int) -> None:
     ).fetchone()
     if _exists(connection, "study_header", "study", study):
         refresh.study(connection, study, None, InstanceUIDs(uid, "", ""))
+        refresh.lists(connection, study)
         return
     connection.execute("DELETE FROM study WHERE id = ?", (study,))
     notes.forget_study(connection, uid)

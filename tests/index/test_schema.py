@@ -10,8 +10,9 @@ import pytest
 from pacsnode import index as index_room
 from pacsnode.dicom.level import COLUMNS, Level
 from pacsnode.errors import ConfigurationError, IndexFailure, SchemaTooNew
-from pacsnode.index import schema, tables
+from pacsnode.index import schema, tables, tally
 from pacsnode.index.tables import column
+from tests.index.counting import counted, lists, lists_of_series, tallies
 from tests.index.instances import make
 
 
@@ -84,15 +85,21 @@ def test_an_older_schema_is_migrated_step_by_step(
     index.close()
 
 
-VERSION_1 = ("copy", "commitment", "commitment_report")  # what it did not have
+# What version 1 did not have.
+LATER_TABLES = ("copy", "commitment", "commitment_report", "tally")
+LATER_COLUMNS = ("modalities_in_study", "sop_classes_in_study")
 
 
 def make_version_1(path: Path) -> None:
     index_room.open(path).close()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE archive SET schema_version = 1")
-        for table in VERSION_1:
+        tally.drop_triggers(connection)
+        for table in LATER_TABLES:
             connection.execute(f"DROP TABLE {table}")
+        for name in LATER_COLUMNS:
+            connection.execute(f"ALTER TABLE study DROP COLUMN {name}")
+        connection.execute("DELETE FROM study_term WHERE kind = 'ModalitiesInStudy'")
 
 
 def statements(path: Path) -> set[tuple[str, str]]:
@@ -109,6 +116,25 @@ def test_a_migrated_index_has_the_tables_of_a_new_one(path: Path, tmp_path: Path
         for each in (path, tmp_path / "new")
     )
     assert migrated == new
+
+
+def test_what_an_old_index_did_not_keep_is_counted_when_it_is_migrated(path: Path) -> None:
+    index = index_room.open(path)
+    for number in range(20):
+        study, patient, modality = number % 3, number % 2, ("CT", "MR", "CT\\PT")[number % 3]
+        series = f"1.{study}.{number % 5}"
+        index.add(
+            *make(f"1.{study}", series, str(number), PatientID=f"P{patient}", Modality=modality)
+        )
+    index.set_lost("3", True)
+    index.set_lost("unknown", True)
+    index.close()
+    make_version_1(path)
+    index = index_room.open(path)
+    assert tallies(index) == counted(index)
+    assert lists(index) == lists_of_series(index)
+    assert len(tallies(index)) > 10
+    index.close()
 
 
 def test_a_migration_that_another_process_did_meanwhile_is_not_done_again(path: Path) -> None:

@@ -1,0 +1,59 @@
+"""What its series say of a study, kept in its row: ModalitiesInStudy and SOPClassesInStudy. And the
+terms by which studies of a modality are searched: with their dates, for a modality alone leaves as
+good as all of an archive, and one day's studies are what is asked for."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+
+from pacsnode.dicom.match import normal_date
+from pacsnode.index.terms import Term
+
+MODALITIES = "ModalitiesInStudy"
+SOP_CLASSES = "SOPClassesInStudy"
+LISTS = (MODALITIES, SOP_CLASSES)
+
+_SEPARATOR = "\\"  # in no value of an element
+
+_SELECT = {
+    MODALITIES: "SELECT DISTINCT modality FROM series WHERE parent = ?",
+    SOP_CLASSES: "SELECT DISTINCT series_header.sop_class_uid FROM series"
+    " CROSS JOIN series_header ON series_header.series = series.id WHERE series.parent = ?",
+}
+
+
+def of_series(connection: sqlite3.Connection, study: int) -> dict[str, str]:
+    """LISTS of a study as its series are now: distinct values, sorted, joined by backslashes."""
+    return {
+        keyword: joined(text for (text,) in connection.execute(_SELECT[keyword], (study,)))
+        for keyword in LISTS
+    }
+
+
+def joined(texts: Iterable[str]) -> str:
+    values = {value for text in texts for value in text.split(_SEPARATOR)}
+    return _SEPARATOR.join(sorted(filter(None, values)))
+
+
+def terms(state: Mapping[str, str]) -> set[Term]:
+    """Each modality with each date; with none where the study has none."""
+    return {
+        (MODALITIES, f"{modality}{_SEPARATOR}{normal_date(date) or date}")
+        for modality in state[MODALITIES].split(_SEPARATOR)
+        if modality
+        for date in state["StudyDate"].split(_SEPARATOR)
+    }
+
+
+def fill(connection: sqlite3.Connection) -> None:
+    """LISTS and terms of all studies, where there are none yet."""
+    studies = connection.execute("SELECT id, study_date FROM study").fetchall()
+    for study, date in studies:
+        said = of_series(connection, study)
+        connection.execute(
+            "UPDATE study SET modalities_in_study = ?, sop_classes_in_study = ? WHERE id = ?",
+            (said[MODALITIES], said[SOP_CLASSES], study),
+        )
+        connection.executemany(
+            "INSERT INTO study_term (kind, value, owner) VALUES (?, ?, ?)",
+            [(*term, study) for term in terms({**said, "StudyDate": date})],
+        )
