@@ -7,6 +7,7 @@ from io import BytesIO
 
 from pacsnode.dicom import dictionary
 from pacsnode.dicom.character_set import CharacterSet, character_set_of_text
+from pacsnode.dicom.date_time import offset_of
 from pacsnode.dicom.elements import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     UNDEFINED,
@@ -18,6 +19,7 @@ from pacsnode.dicom.elements import (
 )
 from pacsnode.dicom.level import COLUMNS, COMPUTED, OF_THE_ANSWER, UNIQUE_KEYS, Level, level_of
 from pacsnode.dicom.message import BASELINE, Extensions
+from pacsnode.dicom.moments import Moment, with_moments
 from pacsnode.dicom.values import SPECIFIC_CHARACTER_SET, characters_of, texts_of, vr_in_use
 from pacsnode.errors import InvalidQuery, UnreadableDataset, UnreadableIdentifier
 
@@ -60,7 +62,9 @@ class Key:
 class Query:
     """A query at one level. `matching` narrows, in the order of the identifier; `returned` holds
     every key that an answer of this level can hold; `ignored` those of lower levels, and those
-    whose value only every instance's file could tell (the answers are then FF01)."""
+    whose value only every instance's file could tell (the answers are then FF01). `moments` narrow
+    too: pairs of a date and its time. What has to do with time is compared, and answered, as it is
+    said at the offset `timezone` from UTC (minutes); None: as it was stored."""
 
     level: Level
     model: Model
@@ -69,6 +73,8 @@ class Query:
     ignored: tuple[Key, ...] = ()
     character_set: tuple[str, ...] = field(default=())
     extensions: Extensions = BASELINE
+    timezone: int | None = None
+    moments: tuple[Moment, ...] = ()
 
     def key(self, keyword: str) -> Key | None:
         """The matching key of this keyword."""
@@ -80,7 +86,7 @@ _NO_KEYS = frozenset({"SpecificCharacterSet", "TimezoneOffsetFromUTC", "QueryRet
     "QueryRetrieveView",
     "DataSetTrailingPadding",
 }
-_QUERY_RETRIEVE_LEVEL = 0x00080052
+_QUERY_RETRIEVE_LEVEL, _TIMEZONE_OFFSET = 0x00080052, 0x00080201
 _UNIQUE = frozenset(UNIQUE_KEYS.values())
 _UIDS = frozenset({"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"})
 # Computed, and not matched: workstations send back what they were answered before. C-FIND takes
@@ -121,7 +127,9 @@ def parse_query(
         if element.tag & 0xFFFF and element.tag >> 16 > 7
         if dictionary.keyword_of(element.tag) not in _NO_KEYS
     )
-    query = replace(_sorted(keys, level, model, characters), extensions=extensions)
+    timezone = _timezone(elements, characters) if extensions.timezone_adjustment else None
+    query = _sorted(keys, level, model, characters)
+    query = with_moments(replace(query, extensions=extensions, timezone=timezone))
     return _retrieval(query) if retrieve else query
 
 
@@ -164,8 +172,21 @@ def _level(elements: Sequence[Element], model: Model, characters: CharacterSet) 
         raise InvalidQuery("the Query/Retrieve Level is missing")
     level = next((level for level in Level if level.word == texts[0]), None)
     if len(texts) > 1 or level not in model.levels:
-        raise InvalidQuery(f"the Query/Retrieve Level {texts[0][:16]!r} is not of this model")
+        words = ", ".join(level.word for level in model.levels)
+        raise InvalidQuery(f"Query/Retrieve Level {texts[0][:16]!r} is none of {words}")
     return level
+
+
+def _timezone(elements: Sequence[Element], characters: CharacterSet) -> int | None:
+    """In which timezone the query is meant (PS3.4 C.4.1.1.3.1); None where it does not say."""
+    element = next((one for one in elements if one.tag == _TIMEZONE_OFFSET), None)
+    texts = [text for text in texts_of(element, "SH", characters) if text] if element else []
+    if not texts:
+        return None
+    offset = offset_of(texts[0])
+    if offset is None or len(texts) > 1:
+        raise InvalidQuery(f"Timezone Offset From UTC {texts[0][:16]!r} is not like +0130")
+    return offset
 
 
 def _key(
@@ -242,7 +263,8 @@ def is_definite(key: Key) -> bool:
 
 def _retrieval(query: Query) -> Query:
     if not any(key.keyword in _UNIQUE and is_definite(key) for key in query.matching):
-        raise InvalidQuery("no unique key says what is to be retrieved")
+        unique_key = query.level.unique_key
+        raise InvalidQuery(f"no definite {unique_key} (or unique key above it) is given")
     figures = (key for key in query.returned if key.keyword in _FIGURES)
     for key in (*query.ignored, *figures):
         if not key.is_universal:
