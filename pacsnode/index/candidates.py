@@ -58,34 +58,38 @@ def _term_levels(level: Level) -> tuple[Level, ...]:
 
 
 def _owners(level: Level, keys: Sequence[Key]) -> list[_Owners]:
-    """One selection for each key that is searched by, in the order in which they are likely to
-    select little."""
+    """Selections for each key that is searched by, in the order in which they are likely to select
+    little."""
     kinds = terms.SERIES_TERMS if level == Level.SERIES else terms.STUDY_TERMS
     by_keyword = {key.keyword: key for key in terms.searched(keys)}
-    found = []
-    for kind in kinds:
-        spans = terms.spans(by_keyword[kind]) if kind in by_keyword else []
-        if spans:
-            found.append(_selection(level, kind, spans))
-    return found
+    return [
+        _selection(level, spans)
+        for kind in kinds
+        if kind in by_keyword
+        for spans in terms.selections(by_keyword[kind])
+    ]
 
 
-def _selection(level: Level, kind: str, spans: Sequence[terms.Span]) -> _Owners:
+def _selection(level: Level, spans: Sequence[terms.Span]) -> _Owners:
     table = "series_term" if level == Level.SERIES else "study_term"
     # A patient is found by what its studies are found by.
     owner, join = ("owner", "")
     if level == Level.PATIENT:
         owner, join = ("study.parent", " CROSS JOIN study ON study.id = study_term.owner")
     select = f"SELECT {owner} AS id FROM {table}{join} WHERE kind = ?"
-    # However many single values there are, SQLite sees one list.
-    singles = [span.low for span in spans if span.is_single]
-    parts = [f"{select} AND value IN (SELECT value FROM json_each(?))"] if singles else []
-    parameters = [kind, json.dumps(singles)] if singles else []
+    # However many single values there are, SQLite sees one list for each kind.
+    singles: dict[str, list[str]] = {}
+    for span in spans:
+        if span.is_single:
+            singles.setdefault(span.kind, []).append(span.low)
+    parts = [f"{select} AND value IN (SELECT value FROM json_each(?))"] * len(singles)
+    parameters = [part for kind, values in singles.items() for part in (kind, json.dumps(values))]
     for span in spans:
         if not span.is_single:
             glob = " AND value GLOB ?" if span.pattern else ""
             parts.append(f"{select} AND value >= ? AND value <= ?{glob}")
-            parameters += [kind, span.low, span.high, *([span.pattern] if span.pattern else [])]
+            pattern = [span.pattern] if span.pattern else []
+            parameters += [span.kind, span.low, span.high, *pattern]
     return _Owners(" UNION ALL ".join(parts), tuple(parameters))
 
 

@@ -3,16 +3,17 @@ are compared. What it selects is a superset of what matches; dicom/match.py has 
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from pacsnode.dicom.dictionary import tag_of
 from pacsnode.dicom.json import text_of
 from pacsnode.dicom.level import REQUEST_ATTRIBUTES
 from pacsnode.dicom.match import WILDCARD_VRS, date_bounds, normal_date
-from pacsnode.dicom.names import name_pattern
+from pacsnode.dicom.names import WantedWord, fuzzy_name, name_pattern, words_of
 from pacsnode.dicom.query import Key
-from pacsnode.dicom.text import fold_name
+from pacsnode.dicom.text import fold_name, trimmed
 from pacsnode.index import fold
 
 Term = tuple[str, str]
@@ -30,6 +31,9 @@ STUDY_TERMS = (
 _SEQUENCE = "RequestAttributesSequence"
 SERIES_TERMS = (*REQUEST_ATTRIBUTES, "PerformedProcedureStepStartDate")
 _NAMES = ("PatientName", "ReferringPhysicianName")
+# The kinds of a name's words, for fuzzy matching: lower-case as they are spelled, in capitals as
+# they sound.
+_WORDS = {"PatientName": "PatientName words", "ReferringPhysicianName": "ReferringPhysician words"}
 _DATES = ("StudyDate", "PatientBirthDate", "PerformedProcedureStepStartDate")
 
 
@@ -58,14 +62,28 @@ def _tag_text(keyword: str) -> str:
 def _terms(keyword: str, values: str) -> Iterator[Term]:
     for value in values.split("\\"):
         if keyword in _NAMES:
-            yield from ((keyword, group) for group in fold_name(value).split("=") if group)
+            yield from _name_terms(keyword, trimmed(value))
         elif value:
             yield keyword, (normal_date(value) or value) if keyword in _DATES else value
 
 
-class Span(NamedTuple):
-    """Terms from `low` to `high`, both included, that fit `pattern` (of GLOB; empty: all do)."""
+@lru_cache(maxsize=256)
+def _name_terms(keyword: str, name: str) -> tuple[Term, ...]:
+    """Remembered, for a state has the names of the one before it, and physicians refer often."""
+    found: list[Term] = []
+    for group in fold_name(name).split("="):
+        if group:
+            words = words_of(group)
+            found.append((keyword, group))
+            found += [(_WORDS[keyword], word) for word in (*words.spellings, *words.sounds)]
+    return tuple(found)
 
+
+class Span(NamedTuple):
+    """Terms of a kind from `low` to `high`, both included, that fit `pattern` (of GLOB; empty: all
+    do)."""
+
+    kind: str
     low: str
     high: str
     pattern: str = ""
@@ -91,18 +109,25 @@ def searched(keys: Iterable[Key]) -> Iterator[Key]:
             yield key
 
 
-def spans(key: Key) -> list[Span]:
-    """Terms among which are those of every row that the key matches; none where the key cannot be
-    looked up."""
+def selections(key: Key) -> list[list[Span]]:
+    """What is known of rows that a key matches: each of them has a term of every selection. None
+    where the key cannot be looked up."""
     if not _has_usual_vr(key):
         return []
-    found: list[Span] = []
-    for value in key.values:
-        of_value = list(_spans(key, value))
-        if not of_value:
-            return []
-        found += of_value
-    return found if sum(not span.is_single for span in found) <= _MAX_SPANS else []
+    by_value = [_selections(key, value) for value in key.values]
+    if not all(by_value):
+        return []
+    # Of several values one has to match: of each the selection with the longest term.
+    found = by_value[0]
+    if len(by_value) > 1:
+        chosen = (max(selections, key=_length) for selections in by_value)
+        found = [[span for spans in chosen for span in spans]]
+    is_short = all(sum(not span.is_single for span in spans) <= _MAX_SPANS for spans in found)
+    return found if is_short else []
+
+
+def _length(spans: Sequence[Span]) -> int:
+    return max(len(span.low) for span in spans)
 
 
 def _has_usual_vr(key: Key) -> bool:
@@ -114,22 +139,49 @@ def _has_usual_vr(key: Key) -> bool:
     return key.vr in WILDCARD_VRS and key.vr != "PN"
 
 
-def _spans(key: Key, value: str) -> Iterator[Span]:
+def _selections(key: Key, value: str) -> list[list[Span]]:
     if key.keyword in _DATES:
-        bounds = date_bounds(value)
-        yield Span(*bounds) if bounds else Span(value, value)
-    elif key.keyword in _NAMES:
-        # A name that fits the key has, somewhere, a group that fits the key's first one.
-        groups = name_pattern(value).groups
-        yield from map(_text, next((patterns for patterns in groups if patterns), ()))
-    else:
-        yield _text(value)
+        low, high = date_bounds(value) or (value, value)
+        return [[Span(key.keyword, low, high)]]
+    if key.keyword not in _NAMES:
+        return [[_text(key.keyword, value)]]
+    return _of_words(key.keyword, value) if key.is_fuzzy else _of_name(key.keyword, value)
 
 
-def _text(pattern: str) -> Span:
-    prefix = re.split(r"[*?]", pattern, maxsplit=1)[0]
+def _of_name(keyword: str, name: str) -> list[list[Span]]:
+    """A name that fits the key has, somewhere, a group that fits the key's first one."""
+    patterns = next((patterns for patterns in name_pattern(name).groups if patterns), ())
+    return [[_text(keyword, pattern) for pattern in patterns]] if patterns else []
+
+
+def _of_words(keyword: str, name: str) -> list[list[Span]]:
+    """A selection for each word that can be looked up, of the first group that has words. What
+    matches without fuzziness has these words too, whatever its wildcards stand for."""
+    kind = _WORDS[keyword]
+    words = next((group for group in fuzzy_name(name).groups if group), None) or ()
+    if found := [spans for spans in (_spans_of_word(kind, word) for word in words) if spans]:
+        return found
+    # There are no words, or the one looked at begins with a wildcard.
+    of_word = [_text(kind, word.spellings[0]) for word in words[:1]]
+    return [[*spans, *of_word] for spans in _of_name(keyword, name)]
+
+
+def _spans_of_word(kind: str, word: WantedWord) -> list[Span]:
+    if not word.is_pattern:
+        return [Span(kind, term, term) for term in sorted({*word.spellings, *word.sounds})]
+    prefix = _before_wildcards(word.spellings[0])
+    return [Span(kind, prefix, prefix + _LAST_CHARACTER)] if prefix else []
+
+
+def _text(kind: str, pattern: str) -> Span:
+    prefix = _before_wildcards(pattern)
     if prefix == pattern:
-        return Span(pattern, pattern)
+        return Span(kind, pattern, pattern)
     # To GLOB `*` and `?` mean the same, but brackets do not mean themselves.
     glob = re.sub(r"\*+", "*", pattern).replace("[", "[[]")
-    return Span(prefix, prefix + _LAST_CHARACTER, glob if glob.count("*") <= _MAX_STARS else "")
+    glob = glob if glob.count("*") <= _MAX_STARS else ""
+    return Span(kind, prefix, prefix + _LAST_CHARACTER, glob)
+
+
+def _before_wildcards(pattern: str) -> str:
+    return re.split(r"[*?]", pattern, maxsplit=1)[0]
