@@ -11,6 +11,7 @@ from pacsnode.node.notices import Notices, keep_errors
 from pacsnode.node.signals import Signals
 from pacsnode.node.status import Status, describe, open_status_socket, state_of
 from pacsnode.scp.places import Places
+from pacsnode.scu.codecs import Codecs
 
 
 class Alone:
@@ -21,7 +22,13 @@ class Alone:
         self._notices = Notices(1)
         keep_errors(self._notices.page(0))
         self._places = Places(configuration.listen.max_associations)
-        self._node = Node(configuration, places=self._places)
+        self._codecs = Codecs()
+        self._codecs.start()  # before there is a thread
+        try:
+            self._node = Node(configuration, places=self._places, codecs=self._codecs)
+        except BaseException:
+            self._codecs.close()
+            raise
         self._status_socket = open_status_socket(configuration.data_dir)
         self._started_at = time.time()
 
@@ -71,6 +78,7 @@ class Alone:
         if self._status_socket is not None:
             self._status_socket.close()
         self._node.stop(grace)
+        self._codecs.close()
         tell_stop(self._node.configuration)
 
     def _status(self) -> Status:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pacsnode.node.traces import Traces
     from pacsnode.scp import Settings
     from pacsnode.scp.places import Places
+    from pacsnode.scu.codecs import Codecs
     from pacsnode.tls import Outgoing
 
 logger = logging.getLogger(__name__)
@@ -149,11 +150,12 @@ class Node:
         doorway: "Doorway | None" = None,
         places: "Places | None" = None,
         security: "Security | None" = None,
+        codecs: "Codecs | None" = None,
     ) -> None:
         """Locks the data folder, recovers, opens the index and binds the address. A worker is given
-        the `doorway` that its connections come through, and the `places` and the `security` that
-        all workers share; its supervisor has locked and bound. Raises ConfigurationError or
-        IndexFailure."""
+        the `doorway` that its connections come through, and the `places`, the `security` and
+        the `codecs` that all workers share; its supervisor has locked and bound. Raises
+        ConfigurationError or IndexFailure."""
         from pacsnode import net
         from pacsnode.node.security import build_security
         from pacsnode.scp import Access, Dispatcher
@@ -175,6 +177,7 @@ class Node:
                 self._access,
                 connect,
                 spool_folder=str(configuration.data_dir),
+                codecs=codecs,
                 wake=self._jobs.wake,
                 trail=self._trail,
             )

@@ -21,6 +21,7 @@ from pacsnode.node.notices import Notices, keep_errors
 from pacsnode.node.security import Security
 from pacsnode.node.signals import EVERY, Signals
 from pacsnode.scp.places import Places
+from pacsnode.scu.codecs import Codecs
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Shared(NamedTuple):
     places: Places
     board: Board
     notices: Notices
+    codecs: Codecs
 
 
 def work(
@@ -61,7 +63,13 @@ def work(
     keep_errors(shared.notices.page(number))
     doorway = HandedOver(channel, shared.addresses, lambda: shared.board.count_end(number))
     try:
-        node = Node(configuration, doorway=doorway, places=shared.places, security=security)
+        node = Node(
+            configuration,
+            doorway=doorway,
+            places=shared.places,
+            security=security,
+            codecs=shared.codecs,
+        )
     except PacsnodeError as error:
         logger.error("worker %d cannot start: %s", number, error)  # noqa: TRY400 it says it all
         return 1

@@ -34,6 +34,7 @@ from pacsnode.node.signals import Signals, held_back
 from pacsnode.node.status import State, Status, describe, open_status_socket, state_of
 from pacsnode.node.worker import BEAT, READY, RELOADED, Shared, work
 from pacsnode.scp.places import Places
+from pacsnode.scu.codecs import Codecs
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,9 @@ class Supervisor:
             Places(configuration.listen.max_associations),
             Board(count),
             Notices(1 + count),
+            Codecs(),
         )
+        self._shared.codecs.start()
         keep_errors(self._shared.notices.page(0))
         self._status_socket = open_status_socket(configuration.data_dir)
         self._started_at = time.time()
@@ -93,6 +96,7 @@ class Supervisor:
         self._workers: dict[int, _Worker] = {}
         self._turns = itertools.count()
         self._pause_until = 0.0
+        self._codecs_due = 0.0
         self._awaited: set[int] = set()
         self._has_started = False
         self._is_stopping = False
@@ -145,6 +149,7 @@ class Supervisor:
             number = signals.next()
             if number is not None or time.monotonic() >= deadline:
                 return number
+            self._keep_codecs()
             self._turn(deadline, signals)
 
     def reconfigure(self, changed: Configuration) -> list[str]:
@@ -175,11 +180,22 @@ class Supervisor:
             self._tell(signal.SIGKILL)
         while self._workers:
             self._turn(accepting=False)
+        self._shared.codecs.close()
         if self._status_socket is not None:
             self._status_socket.close()
         if self._has_started:
             tell_stop(self.configuration)
         self._folder.release()
+
+    def _keep_codecs(self) -> None:
+        """Those who wait for one while its pool is started anew get theirs then."""
+        if time.monotonic() < self._codecs_due:
+            return
+        self._codecs_due = time.monotonic() + REPLACE_AFTER
+        try:
+            self._shared.codecs.start()
+        except OSError as error:  # no process to be had
+            logger.error("the pool of codecs cannot be started: %s", error.strerror)  # noqa: TRY400
 
     def _ready(self) -> list[_Worker]:
         return [worker for worker in self._workers.values() if worker.is_ready]

@@ -32,7 +32,9 @@ from pacsnode.scp.move import move
 from pacsnode.scp.report import report
 from pacsnode.scp.store import begin_store
 from pacsnode.scp.witness import Witness
+from pacsnode.scu.codecs import Codecs
 from pacsnode.scu.peer import peer_of
+from pacsnode.scu.plan import ANY, wishes_of
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
@@ -55,8 +57,8 @@ SERVICES: dict[type[Request], str] = {
 
 class Dispatcher:
     """The node's message.Handler: checks the caller's right to a service and hands the request to
-    its function. Decompressed datasets that are too large for memory wait in `spool_folder`;
-    `wake` tells jobs/ that there is something to do; what is done is told to the `trail`."""
+    its function. Transcoded datasets wait in `spool_folder`, and are the work of `codecs`; `wake`
+    tells jobs/ that there is something to do; what is done is told to the `trail`."""
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class Dispatcher:
         connect: Connect,
         *,
         spool_folder: str | None = None,
+        codecs: Codecs | None = None,
         wake: Callable[[], None] = lambda: None,
         trail: Trail | None = None,
     ) -> None:
@@ -72,6 +75,7 @@ class Dispatcher:
         self._access = access
         self._connect = connect
         self._spool_folder = spool_folder
+        self._codecs = codecs or Codecs()
         self._wake = wake
         self._witness = Witness(trail or Silent(), archive)
         self._functions: dict[type[Request], Callable[..., Iterator[Answer]]] = {
@@ -154,15 +158,21 @@ class Dispatcher:
             peer,
             default_character_set=rights.character_set,
             spool_folder=self._spool_folder,
+            codecs=self._codecs,
             witness=self._witness.sending(request, rights, peer),
         )
 
     def _get(self, request: GetRequest, rights: Rights) -> Iterator[Answer]:
-        modality = rights.modality
+        wishes = ANY
+        if rights.name is not None and rights.modality is not None:
+            wishes = wishes_of(
+                peer_of(rights.name, rights.modality, request.caller.called_ae_title)
+            )
         return get(
             request,
             self._archive,
-            wanted=modality.transfer_syntaxes if modality is not None else None,
+            wishes=wishes,
+            codecs=self._codecs,
             default_character_set=rights.character_set,
             spool_folder=self._spool_folder,
             witness=self._witness.sending(request, rights, None),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pacsnode.dicom.message import Answer, Connect, MoveRequest, Peer, Tick
 from pacsnode.scp.retrieve import retrieve
 from pacsnode.scp.witness import UNSEEN, SendingWitness
+from pacsnode.scu.codecs import Codecs
 from pacsnode.scu.sendable import Originator, Outcome, Sendable
 from pacsnode.scu.store import send
 
@@ -21,6 +22,7 @@ def move(
     *,
     default_character_set: str | None = None,
     spool_folder: str | None = None,
+    codecs: Codecs | None = None,
     witness: SendingWitness = UNSEEN,
 ) -> Iterator[Answer]:
     """To the destination that access has found and allowed."""
@@ -35,6 +37,8 @@ def move(
             tick=tick,
             may_go_on=lambda: not request.cancelled(),
             spool_folder=spool_folder,
+            codecs=codecs,
+            priority=request.priority,
         )
 
     yield from retrieve(request, archive, send_there, default_character_set, witness)

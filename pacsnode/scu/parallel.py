@@ -184,7 +184,7 @@ class _Senders:
 
     def _work(self, sender: Sender) -> None:
         while (task := self._tasks.take(sender, wait=True)) is not None:
-            result = sender.deliver(task, lambda: self._tasks.reserve(sender))
+            result = sender.deliver(task, lambda count: self._tasks.reserve(sender, count))
             if not isinstance(result, Outcome):
                 self._tasks.put_back(sender, result)
                 return

@@ -1,13 +1,14 @@
 """What is sent, how, and what became of it."""
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from pacsnode.dicom import status
 from pacsnode.dicom.message import DatasetSource, Tick, no_tick
 from pacsnode.errors import PacsnodeError
+from pacsnode.scu import plan
+from pacsnode.scu.codecs import Codecs
 
 
 class Sendable(Protocol):
@@ -24,6 +25,10 @@ class Sendable(Protocol):
     def transfer_syntax_uid(self) -> str: ...
 
     def open(self) -> AbstractContextManager[DatasetSource]: ...
+
+
+def kind_of(sendable: Sendable) -> plan.Kind:
+    return plan.Kind(sendable.sop_class_uid, sendable.transfer_syntax_uid)
 
 
 class Originator(NamedTuple):
@@ -64,11 +69,13 @@ def failed(sendable: Sendable, error: PacsnodeError) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """What is the same for all instances of one sending. `wanted` are the transfer syntaxes that
-    the peer is to be sent, in order of preference; None: as stored, else uncompressed. Large
-    decompressed datasets wait in `spool_folder` (None: the system's temporary folder)."""
+    """What is the same for all instances of one sending. Transcoded datasets wait in
+    `spool_folder` (None: the system's temporary folder); `priority` is that of its C-STOREs, as of
+    message.IdentifierRequest. `codecs` are closed by whoever has made them."""
 
-    wanted: Sequence[str] | None = None
+    wishes: plan.Wishes = plan.ANY
     originator: Originator | None = None
     tick: Tick = no_tick
     spool_folder: str | None = None
+    codecs: Codecs = field(default_factory=Codecs)
+    priority: int = 0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pacsnode.dicom.message import Channel, Connect, Peer, ProposedContext
 from pacsnode.errors import AssociationLost, NetworkError, NoPresentationContext, PeerTimeout
 from pacsnode.scu import plan
-from pacsnode.scu.sendable import Outcome, Sendable, Sending, failed
+from pacsnode.scu.sendable import Outcome, Sending, failed
 from pacsnode.scu.storing import Following, StoreOperations
 from pacsnode.scu.tasks import Task
 
@@ -120,7 +120,8 @@ class Sender:
         task where no association can be had beside those of other senders: it is theirs then, and
         this one has no more to do. Raises what the tick raises."""
         if task.kind in task.group.unproposable:
-            return _not_proposable(task.sendable)
+            why = plan.why_unproposable(task.kind, self._sending.wishes)
+            return failed(task.sendable, NoPresentationContext(why))
         outcome = task.earlier
         if outcome is None:
             outcome = self._try(task, following)
@@ -212,11 +213,3 @@ class Sender:
         self._prospects.opened()
         self._opened()
         return self._operations
-
-
-def _not_proposable(sendable: Sendable) -> Outcome:
-    error = NoPresentationContext(
-        f"no presentation context can be proposed for SOP class {sendable.sop_class_uid!r} in "
-        f"transfer syntax {sendable.transfer_syntax_uid!r}"
-    )
-    return failed(sendable, error)

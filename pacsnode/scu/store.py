@@ -1,11 +1,15 @@
-"""The only way instances leave the node: over associations, as stored or decompressed, for C-MOVE,
+"""The only way instances leave the node: over associations, as stored or transcoded, for C-MOVE,
 C-GET and `pacsnode send` alike."""
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
+from itertools import islice
 
 from pacsnode.dicom.message import Channel, Connect, Peer, Tick, no_tick
 from pacsnode.errors import PacsnodeError
+from pacsnode.scu import plan
+from pacsnode.scu.codecs import Codecs
 from pacsnode.scu.parallel import send_side_by_side
 from pacsnode.scu.sendable import Originator, Outcome, Sendable, Sending
 from pacsnode.scu.sender import Prospects, Sender
@@ -28,6 +32,8 @@ def send(
     tick: Tick = no_tick,
     may_go_on: Ask = always,
     spool_folder: str | None = None,
+    codecs: Codecs | None = None,
+    priority: int = 0,
 ) -> Generator[Outcome, None, None]:
     """Send to `peer`, over up to `peer.associations` at once; one Outcome for each instance, in an
     order of the sender's own.
@@ -41,7 +47,10 @@ def send(
     What `tick` or `may_go_on` raises ends everything. Closing the iterator releases the
     association; where several are at work it aborts them.
     """
-    sending = Sending(peer.transfer_syntaxes, originator, guarded(tick), spool_folder)
+    own = Codecs()
+    sending = Sending(
+        plan.wishes_of(peer), originator, guarded(tick), spool_folder, codecs or own, priority
+    )
     ask, pending = guarded(may_go_on), iter(sendables)
     try:
         if peer.associations > 1:
@@ -52,6 +61,8 @@ def send(
             )
     except Stopped as stopped:
         raise stopped.reason from None
+    finally:
+        own.close()
 
 
 def _send(
@@ -76,7 +87,7 @@ def _outcomes(
     while batch := pull(pending, sending.tick):
         tasks.put(tasks_of(batch, sending))
         while (task := tasks.take(sender)) is not None:
-            outcome = sender.deliver(task, lambda: tasks.reserve(sender))
+            outcome = sender.deliver(task, lambda count: tasks.reserve(sender, count))
             assert isinstance(outcome, Outcome)  # noqa: S101  # there is nobody to leave it to
             yield outcome
             if not may_go_on():
@@ -97,24 +108,27 @@ def send_on(
 
 
 class _Coming(Iterator[Sendable]):
-    """Instances, of which the next one may be known before its turn."""
+    """Instances, of which the next ones may be known before their turn."""
 
     def __init__(self, sendables: Iterator[Sendable]) -> None:
         self._sendables = sendables
-        self._next: Sendable | None = None
+        self._known: deque[Sendable] = deque()
         self._failure: PacsnodeError | None = None
 
-    def peek(self) -> Sendable | None:
-        """What goes wrong in finding it is raised in its turn."""
-        if self._next is None and self._failure is None:
-            try:
-                self._next = next(self._sendables, None)
-            except PacsnodeError as error:
-                self._failure = error
-        return self._next
+    def peek(self, count: int) -> list[Sendable]:
+        """The next ones. What goes wrong in finding them is raised in its turn."""
+        try:
+            while len(self._known) < count and self._failure is None:
+                self._known.append(next(self._sendables))
+        except StopIteration:
+            pass
+        except PacsnodeError as error:
+            self._failure = error
+        return list(islice(self._known, count))
 
     def __next__(self) -> Sendable:
-        sendable, self._next = self._next, None
+        if self._known:
+            return self._known.popleft()
         if self._failure is not None:
             raise self._failure
-        return next(self._sendables) if sendable is None else sendable
+        return next(self._sendables)

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from pacsnode.dicom.message import Tick, no_tick
 from pacsnode.errors import PacsnodeError
 from pacsnode.scu import plan
-from pacsnode.scu.sendable import Outcome, Sendable, Sending
+from pacsnode.scu.sendable import Outcome, Sendable, Sending, kind_of
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Task(NamedTuple):
 
     @property
     def kind(self) -> plan.Kind:
-        return _kind(self.sendable)
+        return kind_of(self.sendable)
 
 
 def pull(pending: Iterator[Sendable], tick: Tick) -> list[Sendable]:
@@ -65,23 +65,19 @@ def tasks_of(batch: Sequence[Sendable], sending: Sending) -> list[Task]:
     """Those that one association can take come together, in the order of the batch."""
     return [
         Task(sendable, group)
-        for group in plan.group(map(_kind, batch), sending.wanted)
+        for group in plan.group(map(kind_of, batch), sending.wishes)
         for sendable in batch
-        if _kind(sendable) in group.kinds
+        if kind_of(sendable) in group.kinds
     ]
-
-
-def _kind(sendable: Sendable) -> plan.Kind:
-    return plan.Kind(sendable.sop_class_uid, sendable.transfer_syntax_uid)
 
 
 class Tasks:
     """What is to be sent, for the senders who share it; `sender` is any name of one. Each may know
-    and reserve the task that it will take next."""
+    and reserve the tasks that it will take next."""
 
     def __init__(self) -> None:
         self._waiting: deque[Task] = deque()
-        self._reserved: dict[object, Task] = {}
+        self._reserved: dict[object, deque[Task]] = {}
         self._changed = threading.Condition()
         self._is_closed = False
 
@@ -98,20 +94,19 @@ class Tasks:
         with self._changed:
             return self._waiting[0] if self._waiting else None
 
-    def reserve(self, sender: object) -> Sendable | None:
-        """What `sender` will take next; None where that is not known."""
+    def reserve(self, sender: object, count: int) -> list[Sendable]:
+        """What `sender` will take next, `count` of them where so many are known."""
         with self._changed:
-            if sender not in self._reserved and self._waiting:
-                self._reserved[sender] = self._waiting.popleft()
-            task = self._reserved.get(sender)
-        return None if task is None else task.sendable
+            reserved = self._reserved.setdefault(sender, deque())
+            while len(reserved) < count and self._waiting:
+                reserved.append(self._waiting.popleft())
+            return [task.sendable for task in islice(reserved, count)]
 
     def take(self, sender: object, *, wait: bool = False) -> Task | None:
         """The next one; None where there is none, or none will come any more."""
         with self._changed:
-            task = self._reserved.pop(sender, None)
-            if task is not None:
-                return task
+            if reserved := self._reserved.get(sender):
+                return reserved.popleft()
             while wait and not self._waiting and not self._is_closed:
                 self._changed.wait()
             return self._waiting.popleft() if self._waiting else None
@@ -119,15 +114,14 @@ class Tasks:
     def put_back(self, sender: object, task: Task) -> None:
         """Another shall do it, and what `sender` has reserved."""
         with self._changed:
-            if sender in self._reserved:
-                self._waiting.appendleft(self._reserved.pop(sender))
+            self._waiting.extendleft(reversed(self._reserved.pop(sender, ())))
             self._waiting.appendleft(task)
             self._changed.notify_all()
 
     def clear(self) -> int:
         """Forget what nobody has begun; returns how many those were."""
         with self._changed:
-            count = len(self._waiting) + len(self._reserved)
+            count = len(self._waiting) + sum(map(len, self._reserved.values()))
             self._waiting.clear()
             self._reserved.clear()
         return count

@@ -174,6 +174,20 @@ def tree(pid: int) -> list[int]:
     return found
 
 
+def forked(pid: int) -> list[int]:
+    """Those below `pid` that live and run its own program: of a node its workers."""
+    return [
+        each for each in tree(pid)[1:] if not is_zombie(each) and _program(each) == _program(pid)
+    ]
+
+
+def _program(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def cpu_of_tree(pid: int) -> float:
     """Seconds, those of children that have ended and been waited for included."""
     counted = (_stat(each) for each in tree(pid))

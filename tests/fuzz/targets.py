@@ -37,7 +37,7 @@ from pacsnode.errors import (
 from pacsnode.index.conditions import attribute_matcher
 from pacsnode.log import printable
 from pacsnode.net import command
-from pacsnode.scu.decompression import Decompressor
+from pacsnode.scu.codecs import Codecs, Conversion
 from pacsnode.storage import paths
 from tests.dicom import raw
 from tests.fuzz import grammar, upper_layer
@@ -251,13 +251,14 @@ def _transcoded(data: bytes, source: str, target: str) -> bytes:
         found = transcode(dataset_source, source, target, io.BytesIO())
         return found.file.read(found.length)
     with tempfile.TemporaryFile() as spool:
-        found = _decompressor().transcode(dataset_source, source, target, spool, no_tick)
+        conversion = Conversion(source, target)
+        found = _codecs().transcode(dataset_source, conversion, spool, no_tick)
         return found.file.read(found.length)
 
 
 @cache
-def _decompressor() -> Decompressor:
-    made = Decompressor()
+def _codecs() -> Codecs:
+    made = Codecs()
     atexit.register(made.close)
     return made
 

@@ -26,7 +26,7 @@ from tests.interface.peer import (
 )
 from tests.net import raw
 from tests.net.raw import P_DATA, VERIFICATION, RawPeer, command, pdu, pdv
-from tests.scu.test_decompression import CRASHING, JPEG_LS
+from tests.scu.test_codecs import CRASHING, JPEG_LS
 
 ECHO = (VERIFICATION, [datasets.IMPLICIT])
 STORE = (CT, [EXPLICIT])

@@ -83,9 +83,7 @@ class Tree:
 
     def workers(self) -> list[int]:
         """The process numbers of those that live."""
-        return [
-            pid for pid in processes.tree(self._running().pid)[1:] if not processes.is_zombie(pid)
-        ]
+        return processes.forked(self._running().pid)
 
     def kill_worker(self, chance: random.Random) -> None:
         """One of them; its supervisor is expected to put another in its place."""

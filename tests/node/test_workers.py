@@ -20,6 +20,7 @@ from pacsnode.errors import AssociationRejected, ConfigurationError, NetworkErro
 from pacsnode.node import worker
 from pacsnode.node.forking import run
 from pacsnode.node.workers import Supervisor
+from tests.benchmarks import processes
 from tests.conftest import PATIENCE, RunningNode, StartNode, new_dataset, run_pacsnode
 from tests.interface.associations import association, instance_of, store
 
@@ -32,17 +33,8 @@ def config(workers: int, **listen: object) -> str:
 
 
 def workers_of(node: RunningNode) -> list[int]:
-    """Process numbers of the supervisor's children."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(fields[1]) == node.process.pid and fields[0] != "Z":
-                found.append(int(entry.name))
-    return sorted(found)
+    """Process numbers of the supervisor's children that serve."""
+    return sorted(processes.forked(node.process.pid))
 
 
 def wait_until_gone(process: int, seconds: float = PATIENCE) -> None:

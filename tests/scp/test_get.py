@@ -3,6 +3,7 @@ import pytest
 from pacsnode.dicom.message import Counters, ProposedContext
 from pacsnode.errors import AssociationLost
 from pacsnode.scp.get import get
+from pacsnode.scu.plan import Wishes
 from tests.scp.conftest import FakeArchive, Requester, stored
 from tests.scu.scripted import CT, EXPLICIT, IMPLICIT, MR, PEER, ScriptedPeer, lost
 
@@ -49,7 +50,7 @@ def test_another_accepted_context_is_used_decompressed() -> None:
 def test_the_callers_own_transfer_syntaxes_are_respected() -> None:
     peer = ScriptedPeer()
     channel = peer(PEER, [ProposedContext(CT, (EXPLICIT,)), ProposedContext(CT, (IMPLICIT,))])
-    (final,) = get(Requester().get(channel), FakeArchive([stored(1)]), wanted=(IMPLICIT,))
+    (final,) = get(Requester().get(channel), FakeArchive([stored(1)]), wishes=Wishes((IMPLICIT,)))
     assert final.status == 0
     assert peer.channels[0].stored[0][0].context.transfer_syntax == IMPLICIT
 

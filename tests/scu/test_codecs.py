@@ -1,4 +1,4 @@
-"""Codecs work in another process, which may end as it likes."""
+"""Codecs work in other processes, which may end as they like."""
 
 import base64
 import io
@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pydicom
@@ -20,8 +19,8 @@ from pydicom.filewriter import write_dataset
 
 from pacsnode.dicom.message import DatasetSource, no_tick
 from pacsnode.errors import StorageError, TranscodingError
-from pacsnode.scu import decompression
-from pacsnode.scu.decompression import Decompressor
+from pacsnode.scu import codecs as codecs_module
+from pacsnode.scu.codecs import Codecs, Conversion
 from tests.conftest import PATIENCE
 from tests.dicom import raw
 
@@ -41,17 +40,17 @@ Transcode = Callable[..., bytes]
 
 
 @pytest.fixture
-def decompressor() -> Iterator[Decompressor]:
-    with closing(Decompressor()) as made:
+def codecs() -> Iterator[Codecs]:
+    with Codecs() as made:
         yield made
 
 
 def transcode(
-    by: Decompressor, data: bytes, source_uid: str, tick: Callable[[], None] = no_tick
+    by: Codecs, data: bytes, source_uid: str, tick: Callable[[], None] = no_tick
 ) -> bytes:
     with tempfile.TemporaryFile() as spool:
         source = DatasetSource(io.BytesIO(data), len(data))
-        found = by.transcode(source, source_uid, raw.EXPLICIT, spool, tick)
+        found = by.transcode(source, Conversion(source_uid, raw.EXPLICIT), spool, tick)
         return found.file.read(found.length)
 
 
@@ -65,22 +64,22 @@ def rle_dataset() -> tuple[bytes, bytes]:
 
 
 def test_a_codec_that_crashes_fails_one_instance_and_the_next_goes_on(
-    decompressor: Decompressor,
+    codecs: Codecs,
 ) -> None:
     with pytest.raises(TranscodingError, match=r"crashed at the pixel data \(SIGABRT\)"):
-        transcode(decompressor, CRASHING, JPEG_LS)
+        transcode(codecs, CRASHING, JPEG_LS)
     data, pixels = rle_dataset()
     for _ in range(2):
-        assert pixels in transcode(decompressor, data, RLE)
+        assert pixels in transcode(codecs, data, RLE)
 
 
-def test_what_a_codec_refuses_is_told_as_it_says_it(decompressor: Decompressor) -> None:
+def test_what_a_codec_refuses_is_told_as_it_says_it(codecs: Codecs) -> None:
     data, _ = rle_dataset()
     with pytest.raises(TranscodingError, match="the codec refuses the pixel data"):
-        transcode(decompressor, data[:-5000], RLE)
+        transcode(codecs, data[:-5000], RLE)
 
 
-def test_pixel_data_that_would_fill_the_memory_is_refused(decompressor: Decompressor) -> None:
+def test_pixel_data_that_would_fill_the_memory_is_refused(codecs: Codecs) -> None:
     """65,535 by 65,535 pixels in 100 bytes."""
     pixels = raw.delimiter(0xE000) + raw.delimiter(0xE000, 64 + 2)
     pixels += (1).to_bytes(4, "little") + (64).to_bytes(4, "little") + bytes(56) + b"\x81\0"
@@ -96,18 +95,19 @@ def test_pixel_data_that_would_fill_the_memory_is_refused(decompressor: Decompre
     )
     data += raw.element(0x7FE00010, "OB", pixels + raw.delimiter(0xE0DD), raw.UNDEFINED)
     with pytest.raises(TranscodingError):
-        transcode(decompressor, data, RLE)
+        transcode(codecs, data, RLE)
 
 
 def test_a_codec_that_does_not_get_on_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     endless = (sys.executable, "-c", "import time; time.sleep(600)")
-    monkeypatch.setattr(decompression, "COMMAND", endless)
-    with closing(Decompressor(stuck=0.2)) as made, pytest.raises(TranscodingError, match="not got"):
+    monkeypatch.setattr(codecs_module, "COMMAND", endless)
+    monkeypatch.setattr(codecs_module, "LAST_STEPS", 0.0)
+    with Codecs(stuck=0.2) as made, pytest.raises(TranscodingError, match="not got"):
         transcode(made, b"", RLE)
 
 
 def test_whoever_waits_is_told_that_time_passes_and_may_give_up(
-    decompressor: Decompressor,
+    codecs: Codecs,
 ) -> None:
     class GaveUp(Exception):
         pass
@@ -117,47 +117,47 @@ def test_whoever_waits_is_told_that_time_passes_and_may_give_up(
 
     data, pixels = rle_dataset()
     with pytest.raises(GaveUp):
-        transcode(decompressor, data, RLE, tick)
-    assert pixels in transcode(decompressor, data, RLE)
+        transcode(codecs, data, RLE, tick)
+    assert pixels in transcode(codecs, data, RLE)
 
 
 def test_what_lies_in_the_current_folder_is_not_run(
-    decompressor: Decompressor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    codecs: Codecs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Modules of Python itself would come from there first."""
     for name in ("json", "select", "socket", "numpy"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
     data, pixels = rle_dataset()
-    assert pixels in transcode(decompressor, data, RLE)
+    assert pixels in transcode(codecs, data, RLE)
 
 
-def test_a_full_disk_is_no_crash_of_the_codec(decompressor: Decompressor) -> None:
+def test_a_full_disk_is_no_crash_of_the_codec(codecs: Codecs) -> None:
     data, pixels = rle_dataset()
     source = DatasetSource(io.BytesIO(data), len(data))
     with Path("/dev/full").open("wb") as full, pytest.raises(StorageError, match="No space left"):
-        decompressor.transcode(source, RLE, raw.EXPLICIT, full, no_tick)
-    assert pixels in transcode(decompressor, data, RLE)
+        codecs.transcode(source, Conversion(RLE, raw.EXPLICIT), full, no_tick)
+    assert pixels in transcode(codecs, data, RLE)
 
 
 def test_where_no_process_can_be_started_each_instance_is_told_so(
-    decompressor: Decompressor, monkeypatch: pytest.MonkeyPatch
+    codecs: Codecs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, pixels = rle_dataset()
     with monkeypatch.context() as patched:
-        patched.setattr(decompression, "COMMAND", ("/nowhere/python",))
+        patched.setattr(codecs_module, "COMMAND", ("/nowhere/python",))
         for _ in range(2):
             with pytest.raises(FileNotFoundError):
-                transcode(decompressor, data, RLE)
-    assert pixels in transcode(decompressor, data, RLE)
+                transcode(codecs, data, RLE)
+    assert pixels in transcode(codecs, data, RLE)
 
 
 def test_a_codec_that_loops_ends_when_nobody_waits_for_it_any_more() -> None:
     """Whoever waited was killed, and no Python is run while a codec loops."""
     loops = (
-        "import sys, time; from pacsnode.scu import codecs;"
-        "codecs.LEFT_ALONE = 1; codecs.transcode = lambda *_: time.sleep(600);"
-        "codecs.main(int(sys.argv[1]))"
+        "import sys, time; from pacsnode.scu import codec;"
+        "codec.LEFT_ALONE = 1; codec.transcode = lambda *_, **__: time.sleep(600);"
+        "codec.main(int(sys.argv[1]))"
     )
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with (
@@ -167,6 +167,6 @@ def test_a_codec_that_loops_ends_when_nobody_waits_for_it_any_more() -> None:
         ) as process,
     ):
         with ours, tempfile.TemporaryFile() as file:
-            request = {"offset": 0, "length": 0, "source_uid": RLE, "target_uid": raw.EXPLICIT}
+            request = {"offset": 0, "length": 0, **Conversion(RLE, raw.EXPLICIT)._asdict()}
             socket.send_fds(ours, [json.dumps(request).encode()], [file.fileno(), file.fileno()])
         assert process.wait(PATIENCE) == -signal.SIGALRM
