@@ -70,13 +70,13 @@ _INSTANCE_COLUMNS = (
     *(column(keyword) for keyword in INSTANCE_KEYWORDS),
 )
 _MARKS = ", ".join("?" * len(_INSTANCE_COLUMNS))
-_INSERT_INSTANCE = f"INSERT INTO instance (parent, header, {', '.join(_INSTANCE_COLUMNS)})"
+INSERT_INSTANCE = f"INSERT INTO instance (parent, header, {', '.join(_INSTANCE_COLUMNS)})"
 
 # Adds an instance where its study, its series and their headers are known and it is not the oldest
 # that has them (a study's header is as old as the oldest of its series' headers), and where nothing
 # is noted of it (notes.arrived). Else it changes nothing.
 ADD_NEXT = (
-    f"{_INSERT_INSTANCE} SELECT series.id, series_header.id, {_MARKS} FROM study"
+    f"{INSERT_INSTANCE} SELECT series.id, series_header.id, {_MARKS} FROM study"
     " CROSS JOIN study_header ON study_header.study = study.id AND study_header.digest = ?"
     " CROSS JOIN series ON series.parent = study.id AND series.series_instance_uid = ?"
     " CROSS JOIN series_header ON series_header.series = series.id"
@@ -94,7 +94,7 @@ def next_row(new: Newcomer) -> tuple[object, ...]:
     stored = new.stored
     uids = stored.uids
     return (
-        *_instance_row(new),
+        *instance_row(new),
         new.study.digest,
         uids.series_instance_uid,
         new.series.digest,
@@ -105,7 +105,7 @@ def next_row(new: Newcomer) -> tuple[object, ...]:
     )
 
 
-def _instance_row(new: Newcomer) -> tuple[object, ...]:
+def instance_row(new: Newcomer) -> tuple[object, ...]:
     """Values of _INSTANCE_COLUMNS."""
     stored, values = new.stored, new.instance.values
     return (
@@ -171,7 +171,7 @@ def _insert(connection: Connection, new: Newcomer) -> None:
     study, study_header = _enter_study(connection, new)
     series, series_header = _enter_series(connection, new, study, study_header)
     connection.execute(
-        f"{_INSERT_INSTANCE} VALUES (?, ?, {_MARKS})", (series, series_header, *_instance_row(new))
+        f"{INSERT_INSTANCE} VALUES (?, ?, {_MARKS})", (series, series_header, *instance_row(new))
     )
     notes.arrived(connection, new.stored.uids)
 
