@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from pacsnode.cli import COMMANDS, LATER, commands
+from pacsnode.cli import COMMANDS, commands
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -27,7 +27,6 @@ def test_each_command_is_in_the_readme_and_has_help(name: str) -> None:
 def test_the_readme_names_no_command_that_is_not_there() -> None:
     named = set(re.findall(r"(?:^|`|/)pacsnode (?:--config \S+ )?([a-z]+)", README, re.MULTILINE))
     assert named <= set(COMMANDS)
-    assert not named & set(LATER)
 
 
 def test_the_test_command_can_be_taken_from_the_readme() -> None:

@@ -28,6 +28,7 @@ LIBRARY_ROOMS = {
     "pynetdicom": "net",
     "click": "cli",
     "rich": "cli",
+    "markdown_it": "cli",
     "sdnotify": "node",
     "blake3": "storage",
     "anyascii": "dicom",

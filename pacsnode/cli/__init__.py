@@ -42,8 +42,8 @@ COMMANDS = {
     "reindex": "reindex",
     "stats": "stats",
     "status": "status",
+    "conformance": "conformance",
 }
-LATER = ("conformance",)
 
 
 class Commands(click.Group):
@@ -53,8 +53,6 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in LATER:
-            raise UsageError(f"{cmd_name} comes in a later version")
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"pacsnode.cli.{COMMANDS[cmd_name]}")

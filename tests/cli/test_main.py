@@ -80,7 +80,6 @@ def test_the_version(pacsnode: Pacsnode) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("conformance",),
         ("check", "PEER"),
         ("check", "--move"),
     ],

@@ -1,0 +1,127 @@
+"""The association initiation policy: the activities for which the node opens associations, and what
+it proposes on them."""
+
+from pacsnode.config.model import Configuration
+from pacsnode.dicom.message import ProposedContext
+from pacsnode.jobs.commit import PROPOSAL as REPORT_PROPOSAL
+from pacsnode.net.contexts import Service
+from pacsnode.node.conformance import contexts, registry, statuses
+from pacsnode.node.conformance.document import Block, Paragraph, Section, paragraphs
+from pacsnode.scu.commit import MOST_REFERENCES
+from pacsnode.scu.commit import PROPOSAL as COMMIT_PROPOSAL
+from pacsnode.scu.echo import PROPOSAL as ECHO_PROPOSAL
+from pacsnode.scu.models import Service as Asked
+
+SENT_DEFAULT = "Proposed Transfer Syntaxes, Send Instances"
+
+
+def initiation_policy(configuration: Configuration) -> Section:
+    return Section(
+        "Association Initiation Policy",
+        paragraphs(
+            "The node proposes one transfer syntax, or those of no pixel compression, in each "
+            "presentation context; it calls a remote AE as Remote AE Titles says."
+        ),
+        (
+            _activity(
+                "Verify",
+                "`pacsnode echo PEER` and `pacsnode check PEER` ask whether a remote AE is there.",
+                contexts.proposed_table("Proposed Presentation Contexts, Verify", [ECHO_PROPOSAL]),
+            ),
+            _send(configuration),
+            _activity(
+                "Query",
+                "`pacsnode find PEER` asks for what matches, in one of the models. Keys are those "
+                "of the command line.",
+                contexts.proposed_table(
+                    "Proposed Presentation Contexts, Query",
+                    contexts.query_proposals(Asked.FIND),
+                ),
+            ),
+            _activity(
+                "Have Instances Moved",
+                "`pacsnode move PEER --to AE` asks a remote AE to send instances to a third.",
+                contexts.proposed_table(
+                    "Proposed Presentation Contexts, Have Instances Moved",
+                    contexts.query_proposals(Asked.MOVE),
+                ),
+            ),
+            _get(),
+            _activity(
+                "Request Storage Commitment",
+                "`pacsnode commit PEER` asks a remote AE to keep instances safe, "
+                f"{MOST_REFERENCES:,} with each N-ACTION, and waits for its report, on the same "
+                "association or on one that the remote AE opens to the node.",
+                contexts.proposed_table(
+                    "Proposed Presentation Contexts, Request Storage Commitment",
+                    [COMMIT_PROPOSAL],
+                ),
+                statuses.report_table(),
+            ),
+            _activity(
+                "Report Storage Commitment",
+                "A report that is due on a new association goes out on one of its own.",
+                contexts.proposed_table(
+                    "Proposed Presentation Contexts, Report Storage Commitment",
+                    [REPORT_PROPOSAL],
+                ),
+            ),
+        ),
+    )
+
+
+def _activity(name: str, what: str, *blocks: Block) -> Section:
+    return Section(f"Activity: {name}", (Paragraph(what), *blocks))
+
+
+def _send(configuration: Configuration) -> Section:
+    blocks: list[Block] = [
+        *paragraphs(
+            "The sub-operations of a C-MOVE, and `pacsnode send PEER`. The presentation contexts "
+            "are those that the instances to be sent take: for each SOP class and transfer syntax "
+            "among them, those of the table, each transfer syntax in a context of its own, in the "
+            "role SCU. The first that the remote AE accepts is used.",
+            f"SOP classes: all of Network Services: {_STORAGE}, and private ones.",
+        ),
+        contexts.sent_table(SENT_DEFAULT, None),
+    ]
+    for name, modality in configuration.modalities.items():
+        if modality.transfer_syntaxes is not None:
+            may_lose = modality.lossy_compression == "allowed"
+            title = f"{SENT_DEFAULT} to {name}"
+            blocks.append(contexts.sent_table(title, modality.transfer_syntaxes, may_lose=may_lose))
+    blocks += paragraphs(
+        "A response of status 0000 is success, B000, B006, B007 and the other warnings are "
+        "warnings, all others failures of that instance; the rest goes on. An association that is "
+        "lost is opened anew for the instances that are left; after A7xx one fresh association is "
+        "tried."
+    )
+    return Section("Activity: Send Instances", tuple(blocks))
+
+
+_STORAGE = "Storage"
+
+
+def _get() -> Section:
+    return _activity(
+        "Get Instances",
+        "`pacsnode get PEER` asks a remote AE, by C-FIND where it answers that, for the SOP "
+        "classes of what is wanted, then for the instances, which come back on the same "
+        "association. The table has the contexts of one SOP class; where there are several they "
+        "share the room that an association has, several transfer syntaxes to a context.",
+        contexts.proposed_table(
+            "Proposed Presentation Contexts, Get Instances", contexts.query_proposals(Asked.GET)
+        ),
+        contexts.proposed_table(
+            f"Proposed Storage Contexts, Get Instances, of {_example()}", contexts.get_proposals()
+        ),
+    )
+
+
+def _example() -> str:
+    return registry.name_of(contexts.ANY_STORED)
+
+
+def proposals() -> dict[Service, list[ProposedContext]]:
+    """What is proposed whatever is sent."""
+    return {Service.ECHO: [ECHO_PROPOSAL], Service.COMMIT: [COMMIT_PROPOSAL]}
