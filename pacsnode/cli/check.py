@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pacsnode.cli import options
 from pacsnode.cli.output import complain, say
 from pacsnode.cli.run import Run
 from pacsnode.errors import ConfigurationError, UsageError
@@ -18,12 +19,35 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("peer", required=False)
-@click.option("--move", is_flag=True, help="Comes in a later version.")
+@click.option("--all", "every_class", is_flag=True, help="Ask for every standard storage class.")
+@options.aet
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How the steps of check PEER are printed.",
+)
 @click.pass_obj
-def command(run: Run, peer: str | None, move: bool) -> None:
-    """Validate the configuration and say what it means."""
-    if peer is not None or move:
-        raise UsageError("check PEER comes in a later version; echo PEER is there already")
+def command(run: Run, peer: str | None, every_class: bool, aet: str | None, form: str) -> int:
+    """Validate the configuration and say what it means; with PEER, find out what works with it.
+
+    Name, TCP, TLS, association, C-ECHO, C-FIND, what PEER stores: each failure comes with the lines
+    to change in our configuration, and the sentence for the other side's administrator.
+    """
+    if peer is not None:
+        from pacsnode.cli.doctor import examine_peer
+
+        return examine_peer(run, peer, aet, every_class=every_class, form=form)
+    if every_class or aet is not None or form != "text":
+        raise UsageError("which PEER? Without one, check looks at our own configuration alone")
+    _explain(run)
+    return 0
+
+
+def _explain(run: Run) -> None:
+    """Say what the configuration means. Raises ConfigurationError."""
     configuration = run.configuration
     _check_certificates(configuration)
     say(f"configuration: {run.path or 'built-in defaults'}")

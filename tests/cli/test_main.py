@@ -80,27 +80,14 @@ def test_the_version(pacsnode: Pacsnode) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("check", "PEER"),
-        ("check", "--move"),
-    ],
-)
-def test_what_later_versions_bring_is_one_line_and_exit_code_2(
-    pacsnode: Pacsnode, arguments: tuple[str, ...]
-) -> None:
-    done = pacsnode(*arguments)
-    assert done.returncode == 2
-    assert "comes in a later version" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
         ("nosuchcommand",),
         ("ls", "--format", "xml"),
         ("ls", "-L", "planet"),
         ("ls", "-k", "NoSuchKeyword=1"),
         ("ls", "--flagged", "-k", "PatientID=1"),
+        ("check", "NOBODY"),
+        ("check", "--all"),
+        ("check", "--format", "json"),
         ("find",),
         ("find", "NOBODY"),
         ("find", "A@127.0.0.1:x"),

@@ -1,0 +1,97 @@
+"""The node's own door, as a peer finds it: which address it has to be told, and whether it would be
+let in to store."""
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+
+from pacsnode.config.model import Configuration
+from pacsnode.dicom.message import Caller, Peer
+from pacsnode.errors import NodeUnavailable
+from pacsnode.node.status import ask
+from pacsnode.scp.access import Access, Settings
+from pacsnode.scp.hosts import normalised
+from pacsnode.scu.doctor.advice import Ours
+from pacsnode.scu.doctor.steps import Cause, Step, failed, ok
+from pacsnode.scu.peer import find_modality
+
+NAME = "own access"
+
+
+def describe(configuration: Configuration, seen_as: str) -> Ours:
+    """What a peer has to be told, to which we are at the address `seen_as`. The ports are those of
+    the running node, if one runs."""
+    listen = configuration.listen
+    own = _address_of(listen.host)
+    host = (seen_as or socket.gethostname()) if own is None or own.is_unspecified else listen.host
+    if own is None:  # a name
+        host = listen.host
+    port, tls_port = listen.port, listen.tls.port if listen.tls is not None else None
+    with suppress(NodeUnavailable):
+        port, tls_port = _ports(str(ask(configuration.data_dir).get("address", "")))
+    return Ours(configuration.ae_title, host, port, tls_port)
+
+
+def _address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host)
+    return None
+
+
+def _ports(addresses: str) -> tuple[int | None, int | None]:
+    """Those of `HOST:PORT tls HOST:PORT`, either of which may be missing."""
+    plain, _, tls = addresses.partition("tls ")
+    first, second = (one.strip().rpartition(":")[2] for one in (plain, tls))
+    return int(first) if first else None, int(second) if second else None
+
+
+def look_at(
+    configuration: Configuration, settings: Settings, peer: Peer, address: str, seen_as: str
+) -> Step:
+    """Whether `peer`, calling from `address` by its AE title, could store here, as far as the
+    configuration tells; to it we are at `seen_as`."""
+    own = _address_of(configuration.listen.host)
+    if own is not None and own.is_loopback and not _is_loopback(seen_as):
+        return failed(
+            NAME,
+            Cause.OWN_ADDRESS,
+            f"listen.host is {configuration.listen.host}: programs of this machine alone reach the "
+            f"node, and {peer.ae_title} is at {address}",
+        )
+    access = Access(settings)
+    if not access.welcomes(address):
+        networks = _with(configuration, address)
+        text = f"access.networks does not have {address}, {peer.ae_title}'s address"
+        return failed(NAME, Cause.OWN_NETWORKS, text, networks=networks)
+    return _rights(access, configuration, peer, address)
+
+
+def _rights(access: Access, configuration: Configuration, peer: Peer, address: str) -> Step:
+    found = find_modality(peer.ae_title, configuration.modalities)
+    # Which certificate it will show, nobody knows before.
+    subject = found[1].certificate_subject if found is not None else None
+    caller = Caller(peer.ae_title, configuration.ae_title, address, 0, certificate_subject=subject)
+    rejection = access.admit(caller)
+    rights = access.rights(caller)
+    if rejection is None and "store" in rights.services:
+        text = f"{peer.ae_title} may store here, by {rights.deciding_setting}"
+        return ok(NAME, text, setting=rights.deciding_setting)
+    if rejection is not None:
+        text = rejection.text
+    else:
+        text = f"{rights.deciding_setting} does not let {peer.ae_title!r} store"
+        text += rights.hint(peer.ae_title)
+    allow = sorted({"echo", "store", *(found[1].allow if found is not None else ())})
+    return failed(NAME, Cause.OWN_RIGHTS, text, allow=allow)
+
+
+def _is_loopback(address: str) -> bool:
+    parsed = _address_of(address.partition("%")[0])
+    return parsed is not None and parsed.is_loopback
+
+
+def _with(configuration: Configuration, address: str) -> Sequence[str]:
+    networks = [str(network) for network in configuration.access.networks or ()]
+    plain = normalised(address) or address
+    return [*networks, f"{plain}/{128 if ':' in plain else 32}"]

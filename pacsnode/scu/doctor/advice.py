@@ -1,0 +1,350 @@
+"""What to change at either side where a step has failed: lines for our configuration, and the
+sentence for the other side's administrator."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pacsnode.dicom.message import Peer
+from pacsnode.scu.doctor.lines import Key, modality, name_of, quoted, section
+from pacsnode.scu.doctor.steps import Cause, Step
+
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  # nothing is bound here
+
+
+class Ours(NamedTuple):
+    """What the other side has to know of us: AE title, our host as it sees it, and the port for
+    connections without TLS or with."""
+
+    ae_title: str
+    host: str
+    port: int | None
+    tls_port: int | None = None
+
+    def __str__(self) -> str:
+        ports = [f"port {self.port}"] if self.port else []
+        if self.tls_port:
+            ports.append(f"port {self.tls_port} with TLS")
+        where = " or ".join(ports) or "a port that is free when the node starts"
+        return f"AE title {self.ae_title}, host {self.host}, {where}"
+
+
+class Advice(NamedTuple):
+    """`lines` of YAML, none where there is nothing to change here."""
+
+    lines: Sequence[str]
+    sentence: str
+
+
+class Case(NamedTuple):
+    peer: Peer
+    ours: Ours
+    step: Step
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        return self.step.details
+
+    def certificate(self, key: str, otherwise: str) -> str:
+        """What was found in the peer's certificate."""
+        shown: Mapping[str, str] = self.details.get("certificate", {})
+        return shown.get(key) or otherwise
+
+    @property
+    def us(self) -> str:
+        """We, as the other side's tables are to have us."""
+        calling = self.peer.calling_ae_title
+        by = "" if calling == self.ours.ae_title else f" (we call as {calling})"
+        return f"{self.ours}{by}"
+
+
+def advise(step: Step, peer: Peer, ours: Ours) -> Advice | None:
+    """None where nothing has failed."""
+    if step.cause is None:
+        return None
+    return _ADVICE[step.cause](Case(peer, ours, step))
+
+
+def _name(case: Case) -> Advice:
+    host = Key("host", quoted(case.peer.host), "no such name: correct it, or put an IP address")
+    return Advice(
+        modality(case.peer, host),
+        f"Which host name or IP address does {case.peer.ae_title} have? Ours is {case.us}.",
+    )
+
+
+def _port(case: Case) -> Advice:
+    port = Key("port", str(case.peer.port), "as their administrator says, if it is another")
+    return Advice(
+        modality(case.peer, port),
+        f"We do not get through to {case.peer}: {case.step.text}. Does {case.peer.ae_title} "
+        f"listen on port {case.peer.port}, and does every firewall let {case.ours.host} through to "
+        f"it? We are {case.us}.",
+    )
+
+
+def _no_dicom(case: Case) -> Advice:
+    port = Key("port", str(case.peer.port), "another program has this one")
+    return Advice(
+        modality(case.peer, port),
+        f"At {case.peer} no DICOM is spoken: {case.step.text}. On which port does "
+        f"{case.peer.ae_title} take associations? We are {case.us}.",
+    )
+
+
+def _aborted(case: Case) -> Advice:
+    titles = f"called AE title {case.peer.ae_title}, calling AE title {case.peer.calling_ae_title}"
+    return Advice(
+        _both_titles(case),
+        f"{case.peer} ends the connection on our request for an association ({titles}) without "
+        f"saying why: its log should. We are {case.us}.",
+    )
+
+
+def _no_tls(case: Case) -> Advice:
+    return Advice(
+        modality(case.peer, Key("tls", "false", "or the port on which they speak TLS")),
+        f"We call {case.peer} over TLS, and it speaks none there. On which port does it, or is it "
+        f"to be called without? We are {case.us}.",
+    )
+
+
+def _tls_wanted(case: Case) -> Advice:
+    tls = Key("tls", "{ca: FILE}", "FILE: their authority's certificate (PEM); or: true")
+    return Advice(
+        modality(case.peer, tls),
+        f"{case.peer} speaks TLS: please send us the certificate of the authority that has issued "
+        f"its certificate, and say whether it demands one of ours. We are {case.us}.",
+    )
+
+
+def _no_authority(case: Case) -> Advice:
+    issuer = case.certificate("issuer", "its issuer")
+    return Advice(
+        modality(case.peer, Key("tls", "{ca: FILE}", f"FILE: the certificate (PEM) of {issuer}")),
+        f"Please send us the certificate of the authority {issuer}, by which the certificate of "
+        f"{case.peer} is issued. We are {case.us}.",
+    )
+
+
+def _other_host(case: Case) -> Advice:
+    hosts: Sequence[str] = case.details.get("certificate", {}).get("hosts", ())
+    names = [host for host in hosts if "*" not in host]
+    sentence = (
+        f"The certificate of {case.peer} is for {', '.join(hosts) or 'no host at all'}, and we "
+        f"call it {case.peer.host}: please have it issued for that name as well. We are {case.us}."
+    )
+    if names:
+        host = Key("host", quoted(names[0]), "the name in their certificate, if it leads there")
+        return Advice(modality(case.peer, host), sentence)
+    tls = Key("tls", "{ca: FILE, verify_host: false}", "accepts every name of that authority")
+    return Advice(modality(case.peer, tls), sentence)
+
+
+def _their_certificate(case: Case) -> Advice:
+    subject = case.certificate("subject", "without a readable subject")
+    until = case.certificate("not_after", "")[:10]
+    when = f" (good until {until})" if until else ""
+    return Advice(
+        (),
+        f"The certificate of {case.peer}, {subject}{when}, is not good: {case.step.text}. "
+        f"Please renew it. We are {case.us}.",
+    )
+
+
+def _their_clock(case: Case) -> Advice:
+    since = case.certificate("not_before", "later")[:10]
+    return Advice(
+        (),
+        f"The certificate of {case.peer} is good from {since} on only: please look at its dates, "
+        f"as we look at our clock. We are {case.us}.",
+    )
+
+
+def _our_certificate(case: Case) -> Advice:
+    tls = Key("tls", "{ca: FILE, certificate: FILE, key: FILE}", "ours, as they trust it")
+    return Advice(
+        modality(case.peer, tls),
+        f"{case.peer} wants to see a certificate of ours: which authorities does it trust, or "
+        f"whom shall we send our certificate? We are {case.us}.",
+    )
+
+
+def _tls_too_old(case: Case) -> Advice:
+    return Advice(
+        modality(case.peer, Key("tls", "false", "only where the network itself is safe")),
+        f"We agree with {case.peer} on no version or cipher suite of TLS: we speak 1.3, and 1.2 "
+        f"with ECDHE (PS3.15 B.12). Can it be brought up to date? We are {case.us}.",
+    )
+
+
+def _calling_title(case: Case) -> Advice:
+    title = quoted(case.peer.calling_ae_title)
+    key = Key("calling_ae_title", title, "or by which title they have entered us")
+    return Advice(
+        modality(case.peer, key),
+        f"{case.peer} does not know our calling AE title {case.peer.calling_ae_title}: please "
+        f"enter us there, with {case.us}.",
+    )
+
+
+def _called_title(case: Case) -> Advice:
+    key = Key("ae_title", quoted(case.peer.ae_title), "not theirs: put the one that they go by")
+    return Advice(
+        modality(case.peer, key),
+        f"Which AE title does your system at {case.peer.host}, port {case.peer.port}, go by? "
+        f"{case.peer.ae_title} it rejects as called AE title. We are {case.us}.",
+    )
+
+
+def _both_titles(case: Case) -> Sequence[str]:
+    return modality(
+        case.peer,
+        Key("ae_title", quoted(case.peer.ae_title), "as they go by, to the letter"),
+        Key("calling_ae_title", quoted(case.peer.calling_ae_title), "as they have entered us"),
+    )
+
+
+def _rejected(case: Case) -> Advice:
+    return Advice(
+        _both_titles(case),
+        f"{case.peer} rejects our association and does not say why: does it go by the AE title "
+        f"{case.peer.ae_title}, and does it know us? We call as {case.peer.calling_ae_title}; "
+        f"enter us with {case.us}.",
+    )
+
+
+def _busy(case: Case) -> Advice:
+    return Advice(
+        modality(case.peer, Key("associations", "1", "so that we open no more than one")),
+        f"{case.peer} has no room for another association: please raise its limit, or end what "
+        f"holds its places. We are {case.us}.",
+    )
+
+
+def _request(case: Case) -> Advice:
+    return Advice(
+        (),
+        f"{case.peer} takes our association, but not our {case.step.name}: {case.step.text}. "
+        f"Please allow it for {case.us}.",
+    )
+
+
+def _not_stored(case: Case) -> Advice:
+    return Advice(
+        (),
+        f"{case.peer} does not store a Secondary Capture image of ours: {case.step.text}. Please "
+        f"allow us to store, with {case.us}.",
+    )
+
+
+def _not_found(case: Case) -> Advice:
+    return Advice(
+        (),
+        f"{case.peer} took an image (StudyInstanceUID {case.details.get('study', '')}), and does "
+        f"not find it when asked to move it: {case.step.text}. Does it keep what it is sent under "
+        f"this AE title? We are {case.us}.",
+    )
+
+
+def _destination(case: Case) -> Advice:
+    return Advice(
+        (),
+        f"Please enter us as a C-MOVE destination of {case.peer.ae_title}: {case.ours}.",
+    )
+
+
+def _wrong_destination(case: Case) -> Advice:
+    return Advice(
+        (),
+        f"{case.peer.ae_title} knows us as a C-MOVE destination, but its connection for our AE "
+        f"title does not lead to us: please correct the entry to {case.ours}, and let "
+        f"{case.peer.ae_title} through every firewall to it.",
+    )
+
+
+def _not_listening(case: Case) -> Advice:
+    return Advice(
+        section("listen", Key("port", str(case.ours.port or 11112), case.step.text)),
+        f"Please wait with {case.peer.ae_title}: our node does not take associations yet. It will "
+        f"be {case.ours}.",
+    )
+
+
+def _own_address(case: Case) -> Advice:
+    host = Key(
+        "host", EVERY_ADDRESS, "every address of this machine; or the one the peer shall use"
+    )
+    return Advice(
+        section("listen", host),
+        f"Please enter us as a C-MOVE destination of {case.peer.ae_title}: {case.ours}.",
+    )
+
+
+def _own_networks(case: Case) -> Advice:
+    networks = ", ".join(map(quoted, case.details.get("networks", ())))
+    return Advice(
+        section("access", Key("networks", f"[{networks}]", f"with {case.peer.host}")),
+        _destination(case).sentence,
+    )
+
+
+def _own_rights(case: Case) -> Advice:
+    services = ", ".join(case.details.get("allow", ("echo", "store")))
+    allow = Key("allow", f"[{services}]", f"so that {name_of(case.peer)} may store")
+    return Advice(modality(case.peer, allow), _destination(case).sentence)
+
+
+def _own_title(case: Case) -> Advice:
+    return Advice(
+        section("access", Key("check_called_ae_title", "false", "or have the peer call us right")),
+        _destination(case).sentence,
+    )
+
+
+def _not_removed(case: Case) -> Advice:
+    study = case.details.get("study", "")
+    return Advice(
+        (),
+        f"Nothing is wrong at {case.peer.ae_title}. Remove the test object here with: pacsnode "
+        f"delete -L study -k StudyInstanceUID={study}",
+    )
+
+
+_ADVICE: Mapping[Cause, Callable[[Case], Advice]] = {
+    Cause.NAME: _name,
+    Cause.REFUSED: _port,
+    Cause.SILENT_HOST: _port,
+    Cause.UNREACHABLE: _port,
+    Cause.NO_TLS: _no_tls,
+    Cause.TLS_WANTED: _tls_wanted,
+    Cause.NO_AUTHORITY: _no_authority,
+    Cause.OTHER_HOST: _other_host,
+    Cause.EXPIRED: _their_certificate,
+    Cause.UNTRUSTED: _their_certificate,
+    Cause.NOT_YET_VALID: _their_clock,
+    Cause.CERTIFICATE_WANTED: _our_certificate,
+    Cause.CERTIFICATE_REFUSED: _our_certificate,
+    Cause.TLS_TOO_OLD: _tls_too_old,
+    Cause.TLS_FAILED: _tls_too_old,
+    Cause.NO_DICOM: _no_dicom,
+    Cause.SILENT: _no_dicom,
+    Cause.ABORTED: _aborted,
+    Cause.CALLING_TITLE: _calling_title,
+    Cause.CALLED_TITLE: _called_title,
+    Cause.BUSY: _busy,
+    Cause.REJECTED: _rejected,
+    Cause.NO_ROOT: _request,
+    Cause.REQUEST_REFUSED: _request,
+    Cause.LOST: _request,
+    Cause.NOT_LISTENING: _not_listening,
+    Cause.OWN_ADDRESS: _own_address,
+    Cause.OWN_NETWORKS: _own_networks,
+    Cause.OWN_RIGHTS: _own_rights,
+    Cause.OWN_TITLE: _own_title,
+    Cause.NOT_STORED: _not_stored,
+    Cause.NOT_FOUND: _not_found,
+    Cause.UNKNOWN_DESTINATION: _destination,
+    Cause.NOT_DELIVERED: _wrong_destination,
+    Cause.DELIVERED_ELSEWHERE: _wrong_destination,
+    Cause.NOT_REMOVED: _not_removed,
+}
