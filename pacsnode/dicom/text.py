@@ -1,5 +1,6 @@
 """Text of datasets as the node keeps and compares it: Unicode in NFC, trimmed, folded for names."""
 
+import re
 import unicodedata
 from typing import Literal
 
@@ -9,8 +10,27 @@ from pacsnode.dicom.character_set import SINGLE_VALUE_VRS, CharacterSet
 # them (the full-width asterisk) stay what they are.
 _SIGNS = frozenset("*?=^\\")
 
-# Letters with a stroke or without a dot, and ligatures: accents to people, letters to Unicode.
-_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe"})
+# Letters with a stroke or without a dot, and ligatures: accents to people, letters to Unicode. And
+# one sign that keyboards and character sets have in several shapes: another sign, or none, would be
+# another name.
+_LETTERS = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ŧ": "t", "ı": "i", "æ": "ae", "œ": "oe"}
+    | {
+        **dict.fromkeys("\u2018\u2019\u201b\u02bb\u02bc`", "'"),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
+    }
+)
+
+# Marks that stand for themselves: as JIS X 0208 has the Japanese voicing marks, which join their
+# letter; as people type the acute accent for an apostrophe.
+_SPACING = str.maketrans({"\u309b": "\u3099", "\u309c": "\u309a", "\u00b4": "'"})
+
+# Not to be seen: direction marks, joiners, soft hyphens, variation selectors (Unicode's
+# Default_Ignorable_Code_Point, as far as text has them; NFKC_Casefold drops them too).
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+    "\U000e0000-\U000e0fff]"
+)
 
 # Combining classes of accents proper, with Hebrew and Arabic vowel points. Others make different
 # letters: Japanese voicing marks, Indic and Thai vowels and tones.
@@ -67,9 +87,10 @@ def decode_uid(raw: bytes) -> str:
 
 def fold_name(text: str) -> str:
     """A person name for comparing: without case, accents, widths, needless spaces and trailing
-    empty components and groups (PS3.4 C.2.2.2.1). Wildcards, `^` and `=` stay."""
-    if not text.isascii():
-        text = _fold_letters(text)
+    empty components and groups (PS3.4 C.2.2.2.1). Wildcards, `^` and `=` stay, and so does other
+    punctuation: without it, names of different people would become one; that is for fuzzy
+    matching (names.py)."""
+    text = text.replace("`", "'") if text.isascii() else _fold_letters(text)
     groups = [_fold_group(group) for group in text.lower().split("=")]
     return "=".join(groups).rstrip("=")
 
@@ -79,6 +100,7 @@ def _fold_group(group: str) -> str:
 
 
 def _fold_letters(text: str) -> str:
+    text = _INVISIBLE.sub("", text).translate(_SPACING)
     text = "".join(map(_decomposed, text)).casefold()
     letters: list[str] = []
     for character in _normalised("NFD", text.translate(_LETTERS)):

@@ -80,7 +80,7 @@ def study(connection: Connection, study_id: int, newest: Newest | None, uids: In
     _replace_terms(connection, "study", study_id, _study_terms(before), _study_terms(after))
     if before[fold.ALIASES] != after[fold.ALIASES]:
         _flag_aliases(connection, before, after, uids)
-    _refresh_patient(connection, owner)
+    refresh_patient(connection, owner)
     if owner != parent:
         leave_patient(connection, parent)
 
@@ -217,7 +217,8 @@ _REFRESH_PATIENT = (
 )
 
 
-def _refresh_patient(connection: Connection, patient_id: int) -> None:
+def refresh_patient(connection: Connection, patient_id: int) -> None:
+    """After a study came to this patient or changed."""
     connection.execute(_REFRESH_PATIENT, (patient_id,))
 
 
@@ -227,6 +228,6 @@ def leave_patient(connection: Connection, patient_id: int) -> None:
         "SELECT 1 FROM study WHERE parent = ? LIMIT 1", (patient_id,)
     ).fetchone()
     if has_studies:
-        _refresh_patient(connection, patient_id)
+        refresh_patient(connection, patient_id)
     else:
         connection.execute("DELETE FROM patient WHERE id = ?", (patient_id,))

@@ -8,11 +8,11 @@ from pathlib import Path
 import peewee
 
 from pacsnode.errors import ConfigurationError, SchemaTooNew
-from pacsnode.index import modalities, tally
+from pacsnode.index import modalities, refolding, tally
 from pacsnode.index.database import Database
 from pacsnode.index.tables import TABLES
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 _HEADER_SIZE = 100
 _SQLITE_HEADER = b"SQLite format 3\x00"
 
@@ -70,6 +70,7 @@ MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     2: _add_copies,
     3: _add_commitments,
     4: _add_tallies,
+    5: refolding.refold,
 }
 
 

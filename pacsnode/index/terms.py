@@ -30,7 +30,7 @@ STUDY_TERMS = (
 )
 _SEQUENCE = "RequestAttributesSequence"
 SERIES_TERMS = (*REQUEST_ATTRIBUTES, "PerformedProcedureStepStartDate")
-_NAMES = ("PatientName", "ReferringPhysicianName")
+NAMES = ("PatientName", "ReferringPhysicianName")
 # The kinds of a name's words, for fuzzy matching: lower-case as they are spelled, in capitals as
 # they sound.
 _WORDS = {"PatientName": "PatientName words", "ReferringPhysicianName": "ReferringPhysician words"}
@@ -38,10 +38,20 @@ _DATES = ("StudyDate", "PatientBirthDate", "PerformedProcedureStepStartDate")
 
 
 def of_study(state: Mapping[str, str]) -> set[Term]:
-    terms = {term for keyword in STUDY_TERMS for term in _terms(keyword, state[keyword])}
+    return _of_columns(STUDY_TERMS, state)
+
+
+def of_names(state: Mapping[str, str]) -> set[Term]:
+    """Those of a study that its names make."""
+    return _of_columns(NAMES, state)
+
+
+def _of_columns(keywords: Sequence[str], state: Mapping[str, str]) -> set[Term]:
+    terms = {term for keyword in keywords for term in _terms(keyword, state[keyword])}
     for keyword, values in fold.aliases_of(state).items():
-        for value in values:
-            terms.update(_terms(keyword, value))
+        if keyword in keywords:
+            for value in values:
+                terms.update(_terms(keyword, value))
     return terms
 
 
@@ -61,7 +71,7 @@ def _tag_text(keyword: str) -> str:
 
 def _terms(keyword: str, values: str) -> Iterator[Term]:
     for value in values.split("\\"):
-        if keyword in _NAMES:
+        if keyword in NAMES:
             yield from _name_terms(keyword, trimmed(value))
         elif value:
             yield keyword, (normal_date(value) or value) if keyword in _DATES else value
@@ -132,7 +142,7 @@ def _length(spans: Sequence[Span]) -> int:
 
 def _has_usual_vr(key: Key) -> bool:
     """A key is matched by the VR that it came with; terms know only their own."""
-    if key.keyword in _NAMES:
+    if key.keyword in NAMES:
         return key.vr == "PN"
     if key.keyword in _DATES:
         return key.vr == "DA"
@@ -143,7 +153,7 @@ def _selections(key: Key, value: str) -> list[list[Span]]:
     if key.keyword in _DATES:
         low, high = date_bounds(value) or (value, value)
         return [[Span(key.keyword, low, high)]]
-    if key.keyword not in _NAMES:
+    if key.keyword not in NAMES:
         return [[_text(key.keyword, value)]]
     return _of_words(key.keyword, value) if key.is_fuzzy else _of_name(key.keyword, value)
 

@@ -29,6 +29,18 @@ from pacsnode.dicom.text import decode_uid, decode_values, fold_name, trimmed
         ("e\u0301", "\u00e9"),
         ("\u1112\u1161\u11ab", "한"),
         ("שָׁלוֹם", "שלום"),
+        ("O’Brien", "O'Brien"),
+        ("O´Brien", "O'Brien"),
+        ("O`Brien", "O'Brien"),
+        ("Lüdenscheidt‐Müller", "Ludenscheidt-Muller"),
+        ("カ゛", "ガ"),
+        ("ﾊﾟｰ", "パー"),
+        ("山田　太郎", "山田 太郎"),
+        ("葛\U000e0100城", "葛城"),
+        ("\u200fכהן\u200e", "כהן"),
+        ("Ha\u00adna\u200b", "Hana"),
+        ("ΠΑΠΑΣ^Σ", "παπας^σ"),
+        ("\ufb03", "ffi"),
     ],
 )
 def test_names_that_are_the_same_to_people_fold_alike(one: str, other: str) -> None:
@@ -47,6 +59,16 @@ def test_names_that_are_the_same_to_people_fold_alike(one: str, other: str) -> N
         ("A？", "A?"),
         ("A＝B", "A=B"),
         ("A＾B", "A^B"),
+        # Punctuation counts: what ignores it is fuzzy matching.
+        ("O'Brien", "OBrien"),
+        ("O'Brien", "O Brien"),
+        ("Jean-Pierre", "Jean Pierre"),
+        ("J.", "J"),
+        ("Doe,John", "Doe John"),
+        ("Müller", "Mueller"),
+        ("タロ", "タロー"),
+        ("やまだ", "ヤマダ"),
+        ("髙橋", "高橋"),
     ],
 )
 def test_other_letters_and_places_stay_apart(one: str, other: str) -> None:
