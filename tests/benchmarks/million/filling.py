@@ -1,24 +1,55 @@
 """Fills an index that has no rows yet with a population, as its writer would, study after study;
-but without a transaction for each instance: rows are made with the writer's own functions and go
-into tables without indices and triggers, which are made at the end.
+but without a transaction for each instance: rows are made with the writer's own functions, in
+processes of their own, and go into tables without indices and triggers, which are made at the end.
 
 tests/test_million.py compares every table with one that was stored into.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import closing
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 from pacsnode.index import fold, modalities, refresh, tally, terms, write
 from pacsnode.index.tables import column
 from tests.benchmarks.million import population
 
-BATCH = 5_000  # studies
+BATCH = 2_000  # studies
+_AHEAD = 4  # batches
 _CACHE = 512 * 1024  # KiB
 
-Row = Mapping[str, object]
+Row = tuple[object, ...]
 Progress = Callable[[int], None]
+
+_STATE_OF_STUDY = (
+    *fold.PATIENT_COLUMNS,
+    fold.PATIENT_OTHERS,
+    *fold.STUDY_COLUMNS,
+    fold.OTHERS,
+    fold.ALIASES,
+    *modalities.LISTS,
+)
+_STATE_OF_PATIENT = (*fold.PATIENT_COLUMNS, fold.PATIENT_OTHERS)
+_STATE_OF_SERIES = (*fold.SERIES_COLUMNS, fold.OTHERS)
+
+
+def _names(keywords: tuple[str, ...]) -> str:
+    return ", ".join(map(column, keywords))
+
+
+_COLUMNS = {
+    "study": f"parent, id, received_at, {_names(_STATE_OF_STUDY)}",
+    "patient": f"id, identity, {_names(fold.PATIENT_COLUMNS)}, others",
+    "study_header": "id, study, digest, content, received_at",
+    "series": f"id, parent, position, {_names(_STATE_OF_SERIES)}",
+    "series_header": "id, series, study_header, digest, sop_class_uid, content, received_at",
+    "study_unsorted": "owner, kind, value",
+    "series_unsorted": "owner, kind, value",
+}
 
 
 def fill(path: Path, studies: int, progress: Progress = lambda done: None) -> None:
@@ -30,17 +61,14 @@ def fill(path: Path, studies: int, progress: Progress = lambda done: None) -> No
         indices = _drop_indices(connection)
         tally.drop_triggers(connection)
         for level in ("study", "series"):
-            connection.execute(f"CREATE TEMP TABLE {level}_unsorted (kind, value, owner)")
-        filling = _Filling(connection, studies)
-        for begin in range(0, studies, BATCH):
-            filling.add(range(begin, min(begin + BATCH, studies)))
-            progress(min(begin + BATCH, studies))
-        for level in ("study", "series"):
-            connection.execute(
-                f"INSERT INTO {level}_term (kind, value, owner)"
-                f" SELECT kind, value, owner FROM {level}_unsorted ORDER BY kind, value, owner"
-            )
-            connection.execute(f"DROP TABLE {level}_unsorted")
+            connection.execute(f"CREATE TEMP TABLE {level}_unsorted (owner, kind, value)")
+        # Of a person all studies say the same.
+        patients: dict[str, int] = {}
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+            for done, batch in _batches(pool, studies):
+                _insert(connection, batch, patients)
+                progress(done)
+        _sort_terms(connection)
         for index in indices:
             connection.execute(index)
         tally.recount(connection)
@@ -59,61 +87,86 @@ def _drop_indices(connection: sqlite3.Connection) -> list[str]:
     return [sql for _, sql in found]
 
 
-class _Filling:
-    def __init__(self, connection: sqlite3.Connection, studies: int) -> None:
-        self._connection = connection
+def _sort_terms(connection: sqlite3.Connection) -> None:
+    for level in ("study", "series"):
+        connection.execute(
+            f"INSERT INTO {level}_term (kind, value, owner)"
+            f" SELECT kind, value, owner FROM {level}_unsorted ORDER BY kind, value, owner"
+        )
+        connection.execute(f"DROP TABLE {level}_unsorted")
+
+
+class Batch(NamedTuple):
+    """Rows of some studies; `patients` are those that they belong to, by identity, one for each
+    study, whose rows begin with what comes behind the patient's id."""
+
+    patients: list[Row]
+    rows: dict[str, list[Row]]
+    instances: list[Row]
+
+
+def _batches(pool: Executor, studies: int) -> Iterator[tuple[int, Batch]]:
+    """With how many studies are done then; a few are made ahead."""
+    ahead: deque[tuple[int, Future[Batch]]] = deque()
+    series = 0
+    for begin in range(0, studies, BATCH):
+        end = min(begin + BATCH, studies)
+        ahead.append((end, pool.submit(make, range(begin, end), series, studies)))
+        series += sum(len(population.study(n, studies).kind.series) for n in range(begin, end))
+        if len(ahead) > _AHEAD:
+            done, future = ahead.popleft()
+            yield done, future.result()
+    for done, future in ahead:
+        yield done, future.result()
+
+
+def _insert(connection: sqlite3.Connection, batch: Batch, patients: dict[str, int]) -> None:
+    studies, new = [], []
+    for (identity, *values), study in zip(batch.patients, batch.rows["study"], strict=True):
+        is_new = identity not in patients
+        id_ = patients.setdefault(str(identity), len(patients) + 1)
+        studies.append((id_, *study))
+        if is_new:  # the patient's first study says it all
+            new.append((id_, identity, *values))
+    rows = {**batch.rows, "study": studies, "patient": new}
+    for table, columns in _COLUMNS.items():
+        marks = ", ".join("?" * (columns.count(",") + 1))
+        connection.executemany(
+            f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows.get(table, ())
+        )
+    marks = ", ".join("?" * len(batch.instances[0]))
+    connection.executemany(f"{write.INSERT_INSTANCE} VALUES ({marks})", batch.instances)
+
+
+def make(numbers: range, series: int, studies: int) -> Batch:
+    """The rows of these of so many studies; `series` are there before."""
+    making = _Making(series, studies)
+    for number in numbers:
+        making.add_study(number)
+    return making.batch
+
+
+class _Making:
+    def __init__(self, series: int, studies: int) -> None:
         self._studies = studies
-        self._patients: dict[str, int] = {}
-        self._series = 0  # so many are there
-        self._rows: dict[str, list[Row]] = {}
-        self._instances: list[tuple[object, ...]] = []
+        self._series = series
+        self.batch = Batch([], {}, [])
 
-    def add(self, numbers: range) -> None:
-        for number in numbers:
-            self._add_study(number)
-        for table, rows in self._rows.items():
-            names = list(rows[0])
-            self._connection.executemany(
-                f"INSERT INTO {table} ({', '.join(names)})"
-                f" VALUES ({', '.join(f':{name}' for name in names)})",
-                rows,
-            )
-        self._rows.clear()
-        marks = ", ".join("?" * len(self._instances[0]))
-        self._connection.executemany(f"{write.INSERT_INSTANCE} VALUES ({marks})", self._instances)
-        self._instances.clear()
-
-    def _insert(self, table: str, **row: object) -> None:
-        self._rows.setdefault(table, []).append(row)
-
-    def _add_study(self, number: int) -> None:
+    def add_study(self, number: int) -> None:
         id_ = number + 1
         said = list(self._add_all_series(number, id_))
-        newcomer = said[0]
-        header, received_at = newcomer.study, newcomer.stored.received_at
+        header, received_at = said[0].study, said[0].stored.received_at
+        modalities_said = (each.instance.first("Modality") for each in said)
         state = {
             **header.state,
             fold.ALIASES: "",
-            modalities.MODALITIES: modalities.joined(
-                each.instance.first("Modality") for each in said
-            ),
+            modalities.MODALITIES: modalities.joined(modalities_said),
             modalities.SOP_CLASSES: modalities.joined(each.stored.sop_class_uid for each in said),
         }
-        self._insert(
-            "study",
-            id=id_,
-            parent=self._patient(state),
-            received_at=received_at,
-            **{column(keyword): text for keyword, text in state.items()},
-        )
-        self._insert(
-            "study_header",
-            id=id_,
-            study=id_,
-            digest=header.digest,
-            content=header.content,
-            received_at=received_at,
-        )
+        of_patient = (state[keyword] for keyword in _STATE_OF_PATIENT)
+        self.batch.patients.append((fold.identity(state), *of_patient))
+        self._add("study", id_, received_at, *(state[keyword] for keyword in _STATE_OF_STUDY))
+        self._add("study_header", id_, id_, header.digest, header.content, received_at)
         self._add_terms("study", id_, terms.of_study(state) | modalities.terms(state))
 
     def _add_all_series(self, number: int, study: int) -> Iterator[write.Newcomer]:
@@ -121,43 +174,27 @@ class _Filling:
         for instances in population.instances(number, self._studies):
             self._series += 1
             id_ = self._series
-            newcomers = [write.newcomer(*each) for each in instances]
-            first = newcomers[0]
-            header = first.series
-            self._insert(
-                "series",
-                id=id_,
-                parent=study,
-                position=refresh.position(header.state["SeriesNumber"]),
-                **{column(keyword): text for keyword, text in header.state.items()},
-            )
-            self._insert(
+            first = write.newcomer(*instances[0])
+            stored, header = first.stored, first.series
+            state = header.state
+            position = refresh.position(state["SeriesNumber"])
+            values = (state[keyword] for keyword in _STATE_OF_SERIES)
+            self._add("series", id_, study, position, *values)
+            self._add(
                 "series_header",
-                id=id_,
-                series=id_,
-                study_header=study,
-                digest=header.digest,
-                sop_class_uid=first.stored.sop_class_uid,
-                content=header.content,
-                received_at=first.stored.received_at,
+                *(id_, id_, study, header.digest, stored.sop_class_uid, header.content),
+                stored.received_at,
             )
-            self._add_terms("series", id_, terms.of_series(header.state))
-            self._instances += [(id_, id_, *write.instance_row(each)) for each in newcomers]
+            self._add_terms("series", id_, terms.of_series(state))
+            self.batch.instances.extend(
+                (id_, id_, *write.instance_row(first._replace(instance=each, stored=of)))
+                for each, of in instances
+            )
             yield first
 
-    def _patient(self, state: Mapping[str, str]) -> int:
-        """Of a person all studies say the same."""
-        identity = fold.identity(state)
-        known = self._patients.get(identity)
-        if known is not None:
-            return known
-        id_ = self._patients[identity] = len(self._patients) + 1
-        values = {column(keyword): state[keyword] for keyword in fold.PATIENT_COLUMNS}
-        self._insert(
-            "patient", id=id_, identity=identity, others=state[fold.PATIENT_OTHERS], **values
-        )
-        return id_
+    def _add(self, table: str, *row: object) -> None:
+        self.batch.rows.setdefault(table, []).append(row)
 
     def _add_terms(self, level: str, owner: int, found: set[terms.Term]) -> None:
-        for kind, value in found:
-            self._insert(f"{level}_unsorted", kind=kind, value=value, owner=owner)
+        rows = self.batch.rows.setdefault(f"{level}_unsorted", [])
+        rows += [(owner, *term) for term in found]
