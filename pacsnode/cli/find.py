@@ -13,6 +13,7 @@ from pacsnode.cli.run import Run
 @options.peer
 @options.level
 @options.keys
+@options.fuzzy
 @options.form
 @options.root
 @options.aet
@@ -22,6 +23,7 @@ def command(
     peer: str,
     level_name: str,
     keys: tuple[str, ...],
+    fuzzy: bool,
     form: str,
     root: str | None,
     aet: str | None,
@@ -31,6 +33,7 @@ def command(
     Example: pacsnode find ARCHIVE -L study -k PatientName='DOE*' -k StudyDate=20240101-
     """
     from pacsnode.cli.columns import RETURNED, columns
+    from pacsnode.dicom.message import Extensions
     from pacsnode.node.build import build_connect
     from pacsnode.scu.find import find
 
@@ -38,7 +41,14 @@ def command(
     level = options.level_of(level_name)
     model = options.model_of(level_name, root)
     identifier = options.identifier_of(level_name, keys, RETURNED[level])
-    with closing(find(build_connect(run.configuration), target, model, identifier)) as answers:
+    asked = Extensions(fuzzy_names=fuzzy)
+
+    def on_agreed(agreed: Extensions) -> None:
+        if fuzzy and not agreed.fuzzy_names:
+            complain(f"{target} does not agree to fuzzy matching: names are matched as they stand")
+
+    connect = build_connect(run.configuration)
+    with closing(find(connect, target, model, identifier, asked, on_agreed)) as answers:
         count = show_datasets(answers, columns(level, options.tags_of(level_name, keys)), form)
     if not count:
         complain("no match")

@@ -31,6 +31,7 @@ NOTED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "DateTime", 
 @click.command("ls")
 @options.level
 @options.keys
+@options.fuzzy
 @options.form
 @click.option("--flagged", is_flag=True, help="What the node found odd, and what is lost, instead.")
 @click.option(
@@ -38,7 +39,13 @@ NOTED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "DateTime", 
 )
 @click.pass_obj
 def command(
-    run: Run, level_name: str, keys: tuple[str, ...], form: str, flagged: bool, conflicts: bool
+    run: Run,
+    level_name: str,
+    keys: tuple[str, ...],
+    fuzzy: bool,
+    form: str,
+    flagged: bool,
+    conflicts: bool,
 ) -> None:
     """List what the node itself has."""
     from pacsnode.cli.columns import RETURNED, columns
@@ -62,7 +69,7 @@ def command(
             )
             _show(_notes(noted), _tags(), form, CONFLICTS_SETTLED)
             return
-        query = options.local_query(level_name, [*keys, *RETURNED[level]])
+        query = options.local_query(level_name, [*keys, *RETURNED[level]], is_fuzzy=fuzzy)
         for key in query.ignored:
             complain(f"{key.keyword or hex(key.tag)} was not matched: it is not of this level")
         answers = (

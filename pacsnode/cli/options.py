@@ -47,6 +47,11 @@ form = click.option(
     show_default=True,
     help="How results are printed.",
 )
+fuzzy = click.option(
+    "--fuzzy",
+    is_flag=True,
+    help="Person names also by their words in any order, and by what they sound like.",
+)
 root = click.option(
     "--root",
     type=click.Choice(["patient", "study"]),
@@ -107,13 +112,19 @@ def tags_of(name: str, keys: Sequence[str]) -> list[int]:
     ]
 
 
-def local_query(name: str, keys: Sequence[str], *, retrieve: bool = False) -> "Query":
+def local_query(
+    name: str, keys: Sequence[str], *, retrieve: bool = False, is_fuzzy: bool = False
+) -> "Query":
     """A query of the node's own index. `retrieve`: what it selects is moved or removed, so that it
     must be definite and no key of it may be ignored. Raises UsageError."""
+    from pacsnode.dicom.message import Extensions
     from pacsnode.dicom.query import Model, query_from_keys
 
+    extensions = Extensions(fuzzy_names=is_fuzzy)
     try:
-        return query_from_keys(level_of(name), Model.PATIENT_ROOT, keys, retrieve=retrieve)
+        return query_from_keys(
+            level_of(name), Model.PATIENT_ROOT, keys, retrieve=retrieve, extensions=extensions
+        )
     except InvalidQuery as error:
         raise UsageError(str(error)) from error
 

@@ -134,7 +134,12 @@ def parse_query(
 
 
 def query_from_keys(
-    level: Level, model: Model, keys: Iterable[str], *, retrieve: bool = False
+    level: Level,
+    model: Model,
+    keys: Iterable[str],
+    *,
+    retrieve: bool = False,
+    extensions: Extensions = BASELINE,
 ) -> Query:
     """The query of keys as they stand on a command line: see keys.identifier. Raises UsageError and
     InvalidQuery."""
@@ -142,7 +147,9 @@ def query_from_keys(
     from pacsnode.dicom.keys import identifier
 
     encoded = encode_dataset(identifier(level, keys), EXPLICIT_VR_LITTLE_ENDIAN)
-    return parse_query(encoded, EXPLICIT_VR_LITTLE_ENDIAN, model, retrieve=retrieve)
+    return parse_query(
+        encoded, EXPLICIT_VR_LITTLE_ENDIAN, model, retrieve=retrieve, extensions=extensions
+    )
 
 
 def _elements(identifier: bytes, transfer_syntax_uid: str) -> list[Element]:

@@ -1,11 +1,11 @@
 """C-FIND to a peer."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from pydicom.dataset import Dataset
 
 from pacsnode.dicom import status
-from pacsnode.dicom.message import Channel, Connect, Peer
+from pacsnode.dicom.message import BASELINE, Channel, Connect, Extensions, Peer
 from pacsnode.dicom.query import Model
 from pacsnode.scu.models import (
     Service,
@@ -20,15 +20,20 @@ from pacsnode.scu.models import (
 
 
 def find(
-    connect: Connect, peer: Peer, model: Model, identifier: Dataset
+    connect: Connect,
+    peer: Peer,
+    model: Model,
+    identifier: Dataset,
+    extensions: Extensions = BASELINE,
+    on_agreed: Callable[[Extensions], None] = lambda extensions: None,
 ) -> Generator[Dataset, None, None]:
-    """The peer's answers, as they come; `identifier` has its QueryRetrieveLevel. Closing early
-    sends a C-CANCEL. Raises NetworkError, RequestFailed among them, and UnreadableDataset."""
-    with (
-        ending(connect(peer, [proposal(Service.FIND, model)])) as channel,
-        closing_early(find_on(channel, model, identifier, peer.character_set)) as answers,
-    ):
-        yield from answers
+    """The peer's answers, as they come; `identifier` has its QueryRetrieveLevel. `extensions` are
+    asked for; `on_agreed` is told what the peer agreed to, before it is asked. Closing early sends
+    a C-CANCEL. Raises NetworkError, RequestFailed among them, and UnreadableDataset."""
+    with ending(connect(peer, [proposal(Service.FIND, model, extensions)])) as channel:
+        on_agreed(context_for(channel, Service.FIND, model).extensions)
+        with closing_early(find_on(channel, model, identifier, peer.character_set)) as answers:
+            yield from answers
 
 
 def find_on(

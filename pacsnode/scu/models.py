@@ -12,7 +12,16 @@ from pydicom.dataset import Dataset
 from pacsnode.dicom import status
 from pacsnode.dicom.encode import decode_dataset, encode_dataset
 from pacsnode.dicom.level import Level
-from pacsnode.dicom.message import Channel, Context, Counters, ProposedContext, Response, accepted
+from pacsnode.dicom.message import (
+    BASELINE,
+    Channel,
+    Context,
+    Counters,
+    Extensions,
+    ProposedContext,
+    Response,
+    accepted,
+)
 from pacsnode.dicom.query import Model
 from pacsnode.errors import NoPresentationContext, RequestFailed, UsageError
 
@@ -45,8 +54,8 @@ def model_of(level: Level, root: str | None = None) -> Model:
     return model
 
 
-def proposal(service: Service, model: Model) -> ProposedContext:
-    return ProposedContext(sop_class_uid(service, model), UNCOMPRESSED)
+def proposal(service: Service, model: Model, extensions: Extensions = BASELINE) -> ProposedContext:
+    return ProposedContext(sop_class_uid(service, model), UNCOMPRESSED, extensions=extensions)
 
 
 def context_for(channel: Channel, service: Service, model: Model) -> Context:
