@@ -5,192 +5,147 @@ again, so private elements, wrong values and character sets pass unharmed.
 Sequences and items leave with undefined length; group lengths, which would be wrong, do not leave.
 """
 
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import IO, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from pacsnode.dicom.message import Tick
+from pacsnode.dicom.stream import (
+    BITS_ALLOCATED,
+    CHUNK,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    ITEM,
+    ITEM_END,
+    LONG_VRS,
+    PIXEL_DATA,
+    PIXEL_REPRESENTATION,
+    SEQUENCE_END,
+    SHORT_VRS,
+    TABLES,
+    UNDEFINED,
+    WORDS,
+    Encoding,
+    Header,
+    Reader,
+    Scope,
+    Writer,
+    swap,
+)
 from pacsnode.errors import TranscodingError
 
-
-class Encoding(NamedTuple):
-    is_implicit: bool
-    is_little: bool
-
-
-IMPLICIT_LITTLE = Encoding(True, True)
-EXPLICIT_LITTLE = Encoding(False, True)
-
-PIXEL_DATA = 0x7FE0_0010
-EXTENDED_OFFSETS, EXTENDED_LENGTHS = 0x7FE0_0001, 0x7FE0_0002
-TABLES = frozenset({EXTENDED_OFFSETS, EXTENDED_LENGTHS})
-SAMPLES_PER_PIXEL, PHOTOMETRIC_INTERPRETATION = 0x0028_0002, 0x0028_0004
-PLANAR_CONFIGURATION, NUMBER_OF_FRAMES = 0x0028_0006, 0x0028_0008
-ROWS, COLUMNS = 0x0028_0010, 0x0028_0011
-BITS_ALLOCATED, BITS_STORED, PIXEL_REPRESENTATION = 0x0028_0100, 0x0028_0101, 0x0028_0103
-DESCRIBING_PIXELS = frozenset(
-    {
-        SAMPLES_PER_PIXEL, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, NUMBER_OF_FRAMES,
-        ROWS, COLUMNS, BITS_ALLOCATED, BITS_STORED, PIXEL_REPRESENTATION,
-    }
-)  # fmt: skip
-LONGEST_DESCRIPTION = 64  # bytes: the rest says nothing of pixels, and would be kept for nothing
-ITEM, ITEM_END, SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
-UNDEFINED = 0xFFFF_FFFF
-
-LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
-SHORT_VRS = frozenset(
-    {
-        "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN",
-        "SH", "SL", "SS", "ST", "TM", "UI", "UL", "US",
-    }
-)  # fmt: skip
-
-# Bytes of what is swapped as one.
-WORDS = {
-    "AT": 2, "OW": 2, "SS": 2, "US": 2,
-    "FL": 4, "OF": 4, "OL": 4, "SL": 4, "UL": 4,
-    "FD": 8, "OD": 8, "OV": 8, "SV": 8, "UV": 8,
-}  # fmt: skip
-
-CHUNK = 1 << 20
 SMALL = 1 << 16  # bytes of a value that is looked at as a whole
 LARGEST_TABLE = 64 << 20  # bytes: eight million frames
 DEEPEST = 64  # sequences within sequences
 
 
-class Header(NamedTuple):
-    tag: int
-    vr: str
-    length: int
-
-    def __str__(self) -> str:
-        return f"({self.tag >> 16:04X},{self.tag & 0xFFFF:04X})"
-
-
-class Scope:
-    """What must be known of the dataset, or item, around an element."""
-
-    def __init__(self, parent: "Scope | None" = None) -> None:
-        self._parent = parent
-        self.depth: int = parent.depth + 1 if parent else 0
-        self.values: dict[int, bytes] = {}  # of pixels, and offset tables, little endian
-        self.is_changed = False
-
-    def keep(self, tag: int, value: bytes) -> None:
-        if tag in TABLES or (tag in DESCRIBING_PIXELS and len(value) <= LONGEST_DESCRIPTION):
-            self.values[tag] = value
-
-    def number(self, tag: int) -> int | None:
-        """The value of a US element."""
-        value = self.values.get(tag, b"")
-        return int.from_bytes(value[:2], "little") if len(value) >= 2 else None
-
-    def text(self, tag: int) -> str:
-        return self.values.get(tag, b"").decode("ascii", "replace").strip(" \0")
-
-    def inherited(self, tag: int) -> int | None:
-        number = self.number(tag)
-        if number is None and self._parent is not None:
-            return self._parent.inherited(tag)
-        return number
-
-
-class Reader:
-    """The source, with a position, and nothing beyond `length` bytes (None: to its end)."""
-
-    def __init__(self, file: IO[bytes], length: int | None) -> None:
-        self.file = file
-        self.position = 0
-        self.length = length
-        self._ahead = b""
-
-    def peek(self, count: int) -> bytes:
-        if len(self._ahead) < count:
-            self._ahead += self._take(count - len(self._ahead), self.position + len(self._ahead))
-        return self._ahead[:count]
-
-    def read(self, count: int) -> bytes:
-        data, self._ahead = self._ahead[:count], self._ahead[count:]
-        if len(data) < count:
-            data += self._take(count - len(data), self.position + len(data))
-        self.position += len(data)
-        if len(data) < count:
-            raise TranscodingError(f"the dataset ends at byte {self.position}, inside an element")
-        return data
-
-    def skip(self, count: int) -> None:
-        while count:
-            count -= len(self.read(min(count, CHUNK)))
-
-    def _take(self, count: int, position: int) -> bytes:
-        if self.length is not None:
-            count = min(count, self.length - position)
-        return self.file.read(count) if count > 0 else b""
-
-
-class Writer:
-    """The target."""
-
-    def __init__(self, write: Callable[[bytes], object], encoding: Encoding) -> None:
-        self.write = write
-        self.encoding = encoding
-        order = "<" if encoding.is_little else ">"
-        self._item = struct.Struct(f"{order}HHL")
-        self._short = struct.Struct(f"{order}HH2sH")
-        self._long = struct.Struct(f"{order}HH2sHL")
-
-    def header(self, tag: int, vr: str, length: int) -> None:
-        group, element = tag >> 16, tag & 0xFFFF
-        if self.encoding.is_implicit:
-            self.write(self._item.pack(group, element, length))
-            return
-        if vr in SHORT_VRS and length <= 0xFFFF:
-            self.write(self._short.pack(group, element, vr.encode("ascii"), length))
-            return
-        # A value that is too long for its VR goes as UN (PS3.5 6.2.2, note 5).
-        named = "UN" if vr in SHORT_VRS else vr
-        self.write(self._long.pack(group, element, named.encode("ascii"), 0, length))
-
-    def delimiter(self, tag: int, length: int) -> None:
-        self.write(self._item.pack(tag >> 16, tag & 0xFFFF, length))
-
-
 class Pixels(Protocol):
-    """What is done about encapsulated pixel data."""
+    """What is done about pixel data."""
 
     def replace(self, scope: Scope, tag: int, value: bytes) -> bytes:
-        """The value that an element has once its dataset's pixel data is native."""
+        """The value that an element has once its dataset's encapsulated pixel data is native."""
 
-    def write(self, scope: Scope, reader: Reader, writer: Writer, tick: Tick) -> None:
+    def write_encapsulated(self, scope: Scope, reader: Reader, writer: Writer, tick: Tick) -> None:
         """Pixel Data as a whole element; the reader stands behind its header, and goes on behind
         its sequence delimiter."""
+
+    def write_native(
+        self, scope: Scope, length: int, word: int, reader: Reader, writer: Writer, tick: Tick
+    ) -> bool:
+        """Pixel Data as a whole element, of `length` bytes in the source, where the bytes of each
+        `word` of them are to be reversed to be little endian. False leaves it as it is."""
+
+
+class Edit(NamedTuple):
+    """The value that an element is given. `before` is called right before it is written."""
+
+    vr: str
+    value: bytes
+    before: Callable[[], object] = lambda: None
+
+
+class Edits(NamedTuple):
+    """What else changes at the top level: values, set or (None) left out, and encoded items that
+    come first in their sequence."""
+
+    values: Mapping[int, Edit | None]
+    items: Mapping[int, bytes]
+
+
+NO_EDITS = Edits({}, {})
 
 
 class Recoder:
     """Carries one dataset across. `pixels` is None where none of it may be encapsulated."""
 
-    def __init__(self, reader: Reader, writer: Writer, tick: Tick, pixels: Pixels | None) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        writer: Writer,
+        tick: Tick,
+        pixels: Pixels | None,
+        edits: Edits = NO_EDITS,
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._tick = tick
         self._pixels = pixels
+        self._edits = edits
+        self._due = sorted({*edits.values, *edits.items}, reverse=True)
 
-    def run(self, encoding: Encoding) -> None:
-        self._dataset(Scope(), encoding, None)
+    def run(self, encoding: Encoding, until: int | None = None) -> tuple[Scope, Header | None]:
+        """The whole dataset; or to behind the header of the first element from tag `until` on,
+        which is returned."""
+        scope = Scope()
+        header = self._dataset(scope, encoding, None, until)
+        self._insert(None)
+        return scope, header
 
-    def _dataset(self, scope: Scope, encoding: Encoding, end: int | None) -> None:
+    def _dataset(
+        self, scope: Scope, encoding: Encoding, end: int | None, until: int | None = None
+    ) -> Header | None:
         encoding = self._actual(encoding, end)
         while end is None or self._reader.position < end:
             if scope.depth == 0 and not self._reader.peek(1):
-                return
+                return None
             header = self._header(scope, encoding)
+            if until is not None and header.tag >= until:
+                return header
             if header.tag == ITEM_END and scope.depth:
-                return
-            self._element(scope, header, encoding)
+                return None
+            if scope.depth or not self._is_edited(header):
+                self._element(scope, header, encoding)
         if self._reader.position != end:
             raise TranscodingError(f"an item overruns its length at byte {self._reader.position}")
+        return None
+
+    def _is_edited(self, header: Header) -> bool:
+        """Write the edits that come before an element of the top level, or in its place."""
+        tag, vr, length = header
+        self._insert(tag)
+        is_sequence = vr == "SQ" or (vr == "UN" and length == UNDEFINED)
+        if tag in self._edits.items and is_sequence and length:
+            return False  # _sequence adds the item
+        if tag not in self._edits.values and tag not in self._edits.items:
+            return False
+        if length == UNDEFINED:
+            raise TranscodingError(f"{header} {vr} has no length")
+        self._insert(tag + 1)
+        self._reader.skip(length)
+        return True
+
+    def _insert(self, end: int | None) -> None:
+        while self._due and (end is None or self._due[-1] < end):
+            tag = self._due.pop()
+            edit = self._edits.values.get(tag)
+            if edit is not None:
+                edit.before()
+                self._writer.header(tag, edit.vr, len(edit.value))
+                self._writer.write(edit.value)
+            elif tag in self._edits.items:
+                self._writer.header(tag, "SQ", UNDEFINED)
+                self._writer.write(self._edits.items[tag])
+                self._writer.delimiter(SEQUENCE_END, 0)
 
     def _actual(self, encoding: Encoding, end: int | None) -> Encoding:
         """The encoding that a dataset has in spite of what was said of it: some devices write items
@@ -238,8 +193,7 @@ class Recoder:
         elif vr == "SQ" and length:
             if tag == PIXEL_DATA:
                 raise TranscodingError("pixel data as a sequence")
-            self._writer.header(tag, "SQ", UNDEFINED)
-            self._sequence(scope, encoding, self._reader.position + length)
+            self._sequence(scope, tag, encoding, self._reader.position + length)
         else:
             self._value(scope, header, encoding)
 
@@ -247,16 +201,19 @@ class Recoder:
         if header.tag == PIXEL_DATA:
             if self._pixels is None:
                 raise TranscodingError("encapsulated pixel data in an uncompressed dataset")
-            self._pixels.write(scope, self._reader, self._writer, self._tick)
+            self._pixels.write_encapsulated(scope, self._reader, self._writer, self._tick)
             return
         if header.vr not in ("SQ", "UN"):
             raise TranscodingError(f"{header} {header.vr} has no length")
         # A sequence whose VR was lost on the way is in Implicit VR (PS3.5 6.2.2, note 4).
         inside = IMPLICIT_LITTLE if header.vr == "UN" else encoding
-        self._writer.header(header.tag, "SQ", UNDEFINED)
-        self._sequence(scope, inside, None)
+        self._sequence(scope, header.tag, inside, None)
 
-    def _sequence(self, scope: Scope, encoding: Encoding, end: int | None) -> None:
+    def _sequence(self, scope: Scope, tag: int, encoding: Encoding, end: int | None) -> None:
+        self._writer.header(tag, "SQ", UNDEFINED)
+        if scope.depth == 0 and self._due and self._due[-1] == tag:
+            self._due.pop()
+            self._writer.write(self._edits.items[tag])
         if scope.depth >= DEEPEST:
             raise TranscodingError(f"over {DEEPEST} sequences, one within the other")
         while end is None or self._reader.position < end:
@@ -273,8 +230,15 @@ class Recoder:
 
     def _value(self, scope: Scope, header: Header, encoding: Encoding) -> None:
         tag, vr, length = header
-        if tag == PIXEL_DATA and scope.is_changed and length:
-            raise TranscodingError("native pixel data beside the description of encapsulated ones")
+        if tag == PIXEL_DATA and length and self._pixels is not None:
+            word = 1 if encoding.is_little else _word(scope, header)
+            streams = self._reader, self._writer, self._tick
+            if self._pixels.write_native(scope, length, word, *streams):
+                return
+            if scope.is_changed:
+                raise TranscodingError(
+                    "native pixel data beside the description of encapsulated ones"
+                )
         swapped = encoding.is_little != self._writer.encoding.is_little
         word = _word(scope, header) if swapped else 1
         is_table = tag in TABLES
@@ -309,17 +273,6 @@ def _word(scope: Scope, header: Header) -> int:
     if header.tag == PIXEL_DATA and header.vr == "OW":
         return max(word, (scope.number(BITS_ALLOCATED) or 0) // 8)
     return word
-
-
-def swap(value: bytes, word: int) -> bytes:
-    """`value` with the bytes of each word reversed; what is left over stays."""
-    if word == 1:
-        return value
-    whole = len(value) // word * word
-    swapped = bytearray(value)
-    for offset in range(word):
-        swapped[offset:whole:word] = value[word - 1 - offset : whole : word]
-    return bytes(swapped)
 
 
 def vr_of(tag: int, scope: Scope) -> str:

@@ -19,8 +19,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from pacsnode.dicom.message import DatasetSource
-from pacsnode.dicom.recode import ROWS, Scope, swap
-from pacsnode.dicom.transcode import COMPRESSED, can_transcode, transcode
+from pacsnode.dicom.stream import ROWS, Scope, swap
+from pacsnode.dicom.transcode import COMPRESSED, LOSSLESS, LOSSY, can_transcode, transcode
 from pacsnode.errors import TranscodingError
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
@@ -28,7 +28,7 @@ BIG, DEFLATED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 UNCOMPRESSED = (IMPLICIT, EXPLICIT, BIG, DEFLATED)
 RLE, JPEG_2000 = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.90"
 
-# No permissively licensed codec reads these (12-bit JPEG; a delimiter inside a frame).
+# pydicom does not read these (12-bit JPEG; a delimiter inside a frame).
 UNREADABLE = {"JPEG-lossy.dcm", "JPGExtended.dcm", "JPEG2000-embedded-sequence-delimiter.dcm"}
 NO_IMAGE = {"badVR.dcm", "nested_priv_SQ.dcm"}
 BROKEN = {"MR_truncated.dcm", "rtplan_truncated.dcm", "meta_missing_tsyntax.dcm"}
@@ -248,11 +248,19 @@ def test_what_has_no_codec_is_refused_by_name(uid: str) -> None:
         bring(b"", uid, EXPLICIT)
 
 
-def test_nothing_is_compressed() -> None:
+def test_every_compressed_syntax_has_a_codec() -> None:
     for uid in COMPRESSED:
-        assert not can_transcode(EXPLICIT, uid)
         assert can_transcode(uid, EXPLICIT), uid
         assert can_transcode(uid, uid)
+
+
+def test_nothing_is_lost_unless_it_may_be() -> None:
+    for source in (EXPLICIT, *COMPRESSED):
+        for uid in LOSSLESS:
+            assert can_transcode(source, uid)
+        for uid in LOSSY:
+            assert can_transcode(source, uid) == (source == uid)
+            assert can_transcode(source, uid, may_lose=True)
 
 
 def test_a_dataset_in_the_right_syntax_already_is_handed_back() -> None:
@@ -393,8 +401,10 @@ def test_of_what_describes_pixels_only_that_is_kept() -> None:
 def test_codecs_that_refuse_say_so_in_the_error_and_not_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    original = Original(Path(str(get_testdata_file("JPEG-lossy.dcm", download=False))))
+    original = Original(Path(str(get_testdata_file("JPEG2000.dcm", download=False))))
+    data = original.dataset.replace(b"\xff\x4f\xff\x51", b"\xff\x4f\xff\x50")
+    assert data != original.dataset
     caplog.clear()
-    with pytest.raises(TranscodingError, match="12-bit"):
-        bring(original.dataset, original.uid, EXPLICIT)
+    with pytest.raises(TranscodingError, match="refuses"):
+        bring(data, original.uid, EXPLICIT)
     assert not caplog.records
