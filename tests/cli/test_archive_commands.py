@@ -249,3 +249,13 @@ def test_check_warns_of_a_disk_too_full_to_store(tmp_path: Path, pacsnode: Pacsn
     done = pacsnode("check")
     assert done.returncode == 0
     assert "storage.min_free" in done.stderr
+
+
+def test_ls_finds_names_fuzzily_when_asked(archive: Path, pacsnode: Pacsnode) -> None:
+    asked = ("-k", "PatientName=JON^DOE", "--format", "csv")
+    assert pacsnode("ls", *asked).stderr == "nothing to list\n"
+    done = pacsnode("ls", "--fuzzy", *asked)
+    assert [row["PatientName"] for row in csv.DictReader(io.StringIO(done.stdout))] == [
+        "DOE^JOHN",
+        "DOE^JOHN",
+    ]
