@@ -4,29 +4,15 @@ A running node takes it among everything else, a command that waits for it takes
 import logging
 from collections.abc import Callable, Iterator
 
-from pacsnode.dicom import status
 from pacsnode.dicom.commitment import CommitmentReport
-from pacsnode.dicom.message import (
-    Answer,
-    Caller,
-    EchoRequest,
-    EventReportRequest,
-    RefusingSink,
-    Rejection,
-    Request,
-    Sink,
-    StoreRequest,
-)
+from pacsnode.dicom.message import Answer, EventReportRequest, Request
 from pacsnode.scp.access import Access
-from pacsnode.scp.echo import echo
+from pacsnode.scp.stand_in import StandIn, unauthorised
 from pacsnode.scu.commit import answer_report
 
 log = logging.getLogger(__name__)
 
 Note = Callable[[CommitmentReport, str], bool]
-
-# To be tried again when the node runs.
-_ABSENT = Answer(status.OUT_OF_RESOURCES, "The node does not run; reports alone are taken")
 
 
 def report(request: EventReportRequest, note: Note) -> Iterator[Answer]:
@@ -47,33 +33,19 @@ def report(request: EventReportRequest, note: Note) -> Iterator[Answer]:
     yield answer_report(request, keep)
 
 
-class ReportsOnly:
-    """The message.Handler of a command that waits for reports where no node runs: by the node's
-    rules, C-ECHO and reports."""
+class ReportsOnly(StandIn):
+    """For a command that waits for reports where no node runs."""
+
+    takes = "reports alone are"
 
     def __init__(self, access: Access, note: Note) -> None:
-        self._access = access
+        super().__init__(access)
         self._note = note
 
-    def welcomes(self, host: str) -> bool:
-        return self._access.welcomes(host)
-
-    def admit(self, caller: Caller) -> Rejection | None:
-        return self._access.admit(caller)
-
-    def ended(self, caller: Caller) -> None:
-        self._access.ended(caller)
-
-    def begin_store(self, request: StoreRequest) -> Sink:
-        return RefusingSink(_ABSENT)
-
     def handle(self, request: Request) -> Iterator[Answer]:
-        services = self._access.rights(request.caller).services
-        if isinstance(request, EchoRequest) and "echo" in services:
-            yield from echo(request)
-        elif not isinstance(request, EventReportRequest):
-            yield _ABSENT
-        elif "commit" in services:
+        if not isinstance(request, EventReportRequest):
+            yield from super().handle(request)
+        elif self.may(request, "commit"):
             yield from report(request, self._note)
         else:
-            yield Answer(status.NOT_AUTHORISED, "Not authorised for this service: commit")
+            yield unauthorised("commit")
