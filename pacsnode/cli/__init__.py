@@ -42,6 +42,7 @@ COMMANDS = {
     "reindex": "reindex",
     "stats": "stats",
     "status": "status",
+    "trace": "trace",
     "conformance": "conformance",
 }
 

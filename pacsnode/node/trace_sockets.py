@@ -29,8 +29,8 @@ _BLOCK = 1 << 16
 class TraceSocket:
     """The command's end. For one thread."""
 
-    def __init__(self, data_dir: Path) -> None:
-        """Raises OSError."""
+    def __init__(self, data_dir: Path, wake: int | None = None) -> None:
+        """Input on the descriptor `wake` ends a wait. Raises OSError."""
         folder = make_folder(data_dir)
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._path = folder / f"{name}{_SUFFIX}"
@@ -49,14 +49,17 @@ class TraceSocket:
         self._socket.setblocking(False)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
+        if wake is not None:
+            self._poll.register(wake, select.POLLIN)
 
     def records(self, seconds: float) -> Iterator[Record]:
         """What comes within `seconds`, or none of it. Raises RecordingDamaged for what no node
         says."""
         for descriptor, _ in self._poll.poll(max(seconds, 0) * 1000):
             reader = self._readers.get(descriptor)
-            if reader is None:
+            if descriptor == self._socket.fileno():
                 self._accept()
+            if reader is None:
                 continue
             for line in reader.lines():
                 record = _record(line)
@@ -66,14 +69,23 @@ class TraceSocket:
             if reader.has_ended:
                 self._leave(reader)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is recording."""
+        return not self._readers
+
+    def stop_listening(self) -> None:
+        """Take no further associations; those that are being recorded go on."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+
     def refuse(self, association: str) -> None:
         """Tell whoever records this one that it is not wanted."""
         for reader in [one for one in self._readers.values() if one.association == association]:
             self._leave(reader)
 
     def close(self) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(self._path)
+        self.stop_listening()
         for reader in list(self._readers.values()):
             self._leave(reader)
         self._socket.close()

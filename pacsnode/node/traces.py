@@ -77,13 +77,11 @@ class Traces:
 
     def _files(self, opening: Opening) -> Iterator[Sink]:
         modalities = self._modalities()
-        traced = {
-            name: modality for name, modality in modalities.items() if modality.trace is not None
-        }
+        traced = {name: each.host for name, each in modalities.items() if each.trace is not None}
         if not traced:
             return
         name = whose(opening, modalities, traced, self._is_at)
-        path = traced[name].trace if name in traced else None
+        path = modalities[name].trace if name is not None else None
         if name is None or path is None:
             return
         header = Header(f"pacsnode {__version__}", self._ae_title, name, time.time(), True)
@@ -114,16 +112,17 @@ class Traces:
 def whose(
     opening: Opening,
     modalities: Mapping[str, Modality],
-    asked: Mapping[str, Modality],
+    asked: Mapping[str, str],
     is_at: Callable[[str, str], bool],
 ) -> str | None:
     """The modality that an association is with: that of its AE title, else the one among those
-    `asked` for that has its host, as `is_at(host, address)` says; None where that is neither."""
+    `asked` for, names with their hosts, that has its host, as `is_at(host, address)` says; None
+    where that is neither."""
     found = find_modality(opening.peer_ae_title, modalities)
     if found is not None:
         return found[0]
-    for name, modality in asked.items():
-        if modality.host == opening.host or is_at(modality.host, opening.host):
+    for name, host in asked.items():
+        if host == opening.host or is_at(host, opening.host):
             return name
     return None
 
