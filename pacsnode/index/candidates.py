@@ -5,29 +5,21 @@ Where an indexed key leaves a few rows, these are read in one go. Where none doe
 streamed, a bounded number at a time.
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from pacsnode.dicom.level import Level
-from pacsnode.dicom.query import Key, Query
-from pacsnode.index import rows, terms
+from pacsnode.dicom.query import Query
+from pacsnode.index import rows
 from pacsnode.index.database import Database
 from pacsnode.index.rows import PAGE, Row
+from pacsnode.index.selections import Selection, selections, size, stream, whole
 
 FIRST_PAGE = 50
 FEW = 1_000
-MANY = 10_000
 
 Pages = Iterator[list[Row]]
 Item = TypeVar("Item", int, str)
-
-
-class _Owners(NamedTuple):
-    """SQL that selects the ids of rows with a term, and its parameters."""
-
-    sql: str
-    parameters: tuple[object, ...]
 
 
 def begin(database: Database, query: Query) -> tuple[Level, Pages]:
@@ -37,15 +29,17 @@ def begin(database: Database, query: Query) -> tuple[Level, Pages]:
         key = query.key(level.unique_key) if level <= query.level else None
         if key is not None and key.vr == "UI":
             return level, _by_uid(database, level, key.values)
-    owners = {level: _owners(level, query.matching) for level in _term_levels(query.level)}
-    for level, selections in owners.items():
-        for selection in selections:
-            ids = _few(database, selection)
-            if ids is not None:
-                return level, _by_ids(database, level, iter([ids]))
-    for level, selections in owners.items():
-        if selections:
-            return level, _by_ids(database, level, _stream(database, selections))
+    found = {level: selections(level, query.matching) for level in _term_levels(query.level)}
+    sizes: dict[Selection, int] = {}
+    for selection in (each for of_level in found.values() for each in of_level):
+        sizes[selection] = size(database, selection)
+        if sizes[selection] <= FEW:
+            return selection.level, _by_ids(database, selection.level, _once(database, selection))
+    if sizes:
+        smallest = min(sizes, key=lambda each: sizes[each])
+        others = [each for each in found[smallest.level] if each != smallest]
+        ids = stream(database, smallest, others)
+        return smallest.level, _by_ids(database, smallest.level, ids)
     top = min(query.level, Level.STUDY)
     return top, _walk(database, top)
 
@@ -57,69 +51,8 @@ def _term_levels(level: Level) -> tuple[Level, ...]:
     return (Level.SERIES, Level.STUDY)
 
 
-def _owners(level: Level, keys: Sequence[Key]) -> list[_Owners]:
-    """Selections for each key that is searched by, in the order in which they are likely to select
-    little."""
-    kinds = terms.SERIES_TERMS if level == Level.SERIES else terms.STUDY_TERMS
-    by_keyword = {key.keyword: key for key in terms.searched(keys)}
-    return [
-        _selection(level, spans)
-        for kind in kinds
-        if kind in by_keyword
-        for spans in terms.selections(by_keyword[kind])
-    ]
-
-
-def _selection(level: Level, spans: Sequence[terms.Span]) -> _Owners:
-    table = "series_term" if level == Level.SERIES else "study_term"
-    # A patient is found by what its studies are found by.
-    owner, join = ("owner", "")
-    if level == Level.PATIENT:
-        owner, join = ("study.parent", " CROSS JOIN study ON study.id = study_term.owner")
-    select = f"SELECT {owner} AS id FROM {table}{join} WHERE kind = ?"
-    # However many single values there are, SQLite sees one list for each kind.
-    singles: dict[str, list[str]] = {}
-    for span in spans:
-        if span.is_single:
-            singles.setdefault(span.kind, []).append(span.low)
-    parts = [f"{select} AND value IN (SELECT value FROM json_each(?))"] * len(singles)
-    parameters = [part for kind, values in singles.items() for part in (kind, json.dumps(values))]
-    for span in spans:
-        if not span.is_single:
-            glob = " AND value GLOB ?" if span.pattern else ""
-            parts.append(f"{select} AND value >= ? AND value <= ?{glob}")
-            pattern = [span.pattern] if span.pattern else []
-            parameters += [span.kind, span.low, span.high, *pattern]
-    return _Owners(" UNION ALL ".join(parts), tuple(parameters))
-
-
-def _few(database: Database, selection: _Owners) -> list[int] | None:
-    """All ids that a selection has, in order; None where they are more than a few."""
-    with database.reading() as connection:
-        found = connection.execute(
-            f"{selection.sql} LIMIT {FEW + 1}", selection.parameters
-        ).fetchall()
-    if len(found) > FEW:
-        return None
-    return sorted({id_ for (id_,) in found})
-
-
-def _stream(database: Database, selections: Sequence[_Owners]) -> Iterator[list[int]]:
-    """Ids that all selections have, in order, up to MANY at a time."""
-    common = " INTERSECT ".join(f"SELECT id FROM ({each.sql}) WHERE id > ?" for each in selections)
-    last = 0
-    while True:
-        parameters: list[object] = []
-        for each in selections:
-            parameters += [*each.parameters, last]
-        with database.reading() as connection:
-            found = connection.execute(
-                f"SELECT DISTINCT id FROM ({common}) ORDER BY id LIMIT {MANY}", parameters
-            ).fetchall()
-        if not found:
-            return
-        yield [id_ for (id_,) in found]
-        last = found[-1][0]
+def _once(database: Database, selection: Selection) -> Iterator[list[int]]:
+    yield whole(database, selection)
 
 
 def _by_ids(database: Database, level: Level, lists: Iterator[list[int]]) -> Pages:

@@ -6,13 +6,17 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 
 from pacsnode.dicom.match import normal_date
-from pacsnode.index.terms import Term
+from pacsnode.dicom.query import Key
+from pacsnode.index import terms as inverted
+from pacsnode.index.terms import Span, Term
 
 MODALITIES = "ModalitiesInStudy"
 SOP_CLASSES = "SOPClassesInStudy"
 LISTS = (MODALITIES, SOP_CLASSES)
 
 _SEPARATOR = "\\"  # in no value of an element
+_LAST_CHARACTER = "\U0010ffff"
+_MAX_SPANS = 100
 
 _SELECT = {
     MODALITIES: "SELECT DISTINCT modality FROM series WHERE parent = ?",
@@ -57,3 +61,31 @@ def fill(connection: sqlite3.Connection) -> None:
             "INSERT INTO study_term (kind, value, owner) VALUES (?, ?, ?)",
             [(*term, study) for term in terms({**said, "StudyDate": date})],
         )
+
+
+def selections(keys: Mapping[str, Key]) -> list[list[Span]]:
+    """Terms of which every study has one that `keys`, by keyword, select: by ModalitiesInStudy, or
+    by Modality of a series in it; with its date, where that is asked for as well."""
+    dates = inverted.selections(keys["StudyDate"]) if "StudyDate" in keys else []
+    wanted = (inverted.selections(keys[each]) for each in (MODALITIES, "Modality") if each in keys)
+    return [
+        _dated(modalities, dates[0] if dates else [])
+        for selections in wanted
+        for modalities in selections
+    ]
+
+
+def _dated(modalities: list[Span], dates: list[Span]) -> list[Span]:
+    if not dates or len(dates) * len(modalities) > _MAX_SPANS:
+        dates = [Span("StudyDate", "", _LAST_CHARACTER)]
+    found = []
+    for modality in modalities:
+        if modality.is_single:
+            begin = f"{modality.low}{_SEPARATOR}"
+            found += [Span(MODALITIES, begin + date.low, begin + date.high) for date in dates]
+        else:
+            # What begins alike has its dates in several places.
+            pattern = modality.pattern and f"{modality.pattern}{_SEPARATOR}*"
+            high = modality.high + _LAST_CHARACTER
+            found.append(Span(MODALITIES, modality.low, high, pattern))
+    return found

@@ -3,7 +3,7 @@
 import tracemalloc
 
 from pacsnode.dicom.level import Level
-from pacsnode.index import Index, candidates
+from pacsnode.index import Index, candidates, selections
 from tests.index.instances import key, make, matches, query
 
 
@@ -32,7 +32,8 @@ def test_every_row_is_found_once_over_many_pages(index: Index) -> None:
 
 def test_a_broad_key_is_streamed_in_bounded_parts(index: Index, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(candidates, "FEW", 10)
-    monkeypatch.setattr(candidates, "MANY", 7)
+    monkeypatch.setattr(selections, "FIRST_STEP", 3)
+    monkeypatch.setattr(selections, "STEP", 7)
     fill(index, 100)
     for level in (Level.PATIENT, Level.STUDY, Level.SERIES):
         asked = query(level, key("PatientName", "D*"), key("PatientID", "P*"))

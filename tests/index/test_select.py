@@ -4,13 +4,14 @@ whatever is asked."""
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pacsnode import index as index_room
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Key, Query
-from pacsnode.index import Match
+from pacsnode.index import Match, candidates, selections
 from tests.index.instances import CT, MR, Made, key, make, matches, query
 from tests.index.reference import Archive, fold
 
@@ -158,11 +159,18 @@ def names(found: set[tuple[str, ...]], level: Level) -> list[tuple[str, ...]]:
     return sorted(each[1:] if level == Level.PATIENT else each for each in found)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.parametrize("is_large", [False, True], ids=["read at once", "streamed"])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ROWS, min_size=1, max_size=10), st.lists(queries(), min_size=5, max_size=15))
-def test_what_is_found_is_what_the_rules_say(rows: list[dict], asked: list[Query]) -> None:
+def test_what_is_found_is_what_the_rules_say(
+    is_large: bool, rows: list[dict], asked: list[Query]
+) -> None:
     reference = Archive()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        if is_large:  # for what is taken for large here
+            patch.setattr(candidates, "FEW", 0)
+            patch.setattr(selections, "FIRST_STEP", 2)
+            patch.setattr(selections, "STEP", 3)
         index = index_room.open(Path(folder) / "index.sqlite", fsync=False)
         for made in archive_of(rows):
             index.add(*made)
