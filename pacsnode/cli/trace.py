@@ -9,6 +9,7 @@ import click
 
 from pacsnode.cli.output import complain
 from pacsnode.cli.run import Run
+from pacsnode.cli.trace_show import command as show
 
 if TYPE_CHECKING:
     from pacsnode.dicom.recording import Opening
@@ -132,3 +133,6 @@ def _wanted(run: Run, peer: str) -> "Wanted":
         return whose(opening, modalities, {"": host}, hosts.matches) == ""
 
     return is_wanted
+
+
+command.add_command(show)
