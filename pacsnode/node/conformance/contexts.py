@@ -105,6 +105,6 @@ def sent_table(title: str, wanted: Sequence[str] | None, *, may_lose: bool = Fal
 
 def _sent_rows(wanted: Sequence[str] | None, may_lose: bool) -> Iterator[tuple[str, ...]]:
     for one in registry.transfer_syntaxes(Service.STORE):
-        proposed = sendable_as(one.uid, wanted)
+        proposed = sendable_as(one.uid, wanted, may_lose=may_lose)
         names = registry.names_of(proposed) or "none: it cannot be sent to this AE"
         yield one.text, one.uid, names, ", ".join(proposed)

@@ -1,12 +1,12 @@
 """What the node takes and proposes, found by asking the program itself about every UID that the
 standard registers (PS3.6 annex A)."""
 
-from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
 from pydicom._uid_dict import UID_dictionary
 
+from pacsnode.net import internals
 from pacsnode.net.contexts import (
     Roles,
     Service,
@@ -31,6 +31,7 @@ class Registered(NamedTuple):
 @cache
 def registered(kind: str) -> tuple[Registered, ...]:
     """All of one kind, `SOP Class` or `Transfer Syntax`, ordered by their UIDs' numbers."""
+    internals.configure()  # as in a running node: pynetdicom knows UIDs that pydicom does not yet
     found = [
         Registered(uid, name.removesuffix(" (Retired)").partition(":")[0], bool(retired))
         for uid, (name, type_, _, retired, *_) in UID_dictionary.items()
@@ -65,7 +66,3 @@ def name_of(uid: str) -> str:
 
 def names_of(uids: tuple[str, ...]) -> str:
     return ", ".join(name_of(uid) for uid in uids)
-
-
-def all_services() -> Iterator[Service]:
-    return iter(Service)
