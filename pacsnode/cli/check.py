@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("peer", required=False)
+@click.option(
+    "--move",
+    "moving",
+    is_flag=True,
+    help="Prove the way back: send PEER a test object, move it here.",
+)
+@click.option("--yes", is_flag=True, help="With --move: do not ask before the test object is sent.")
 @click.option("--all", "every_class", is_flag=True, help="Ask for every standard storage class.")
 @options.aet
 @click.option(
@@ -30,17 +37,30 @@ if TYPE_CHECKING:
     help="How the steps of check PEER are printed.",
 )
 @click.pass_obj
-def command(run: Run, peer: str | None, every_class: bool, aet: str | None, form: str) -> int:
+def command(
+    run: Run,
+    peer: str | None,
+    moving: bool,
+    yes: bool,
+    every_class: bool,
+    aet: str | None,
+    form: str,
+) -> int:
     """Validate the configuration and say what it means; with PEER, find out what works with it.
 
     Name, TCP, TLS, association, C-ECHO, C-FIND, what PEER stores: each failure comes with the lines
-    to change in our configuration, and the sentence for the other side's administrator.
+    to change in our configuration, and the sentence for the other side's administrator. With --move
+    the way back as well: a test object is sent to PEER, where it stays, moved to this node, and
+    removed here.
     """
     if peer is not None:
-        from pacsnode.cli.doctor import examine_peer
+        from pacsnode.cli.doctor import examine_peer, may_send
 
-        return examine_peer(run, peer, aet, every_class=every_class, form=form)
-    if every_class or aet is not None or form != "text":
+        if moving and not may_send(peer, yes=yes):
+            say("nothing sent")
+            return 1
+        return examine_peer(run, peer, aet, every_class=every_class, moving=moving, form=form)
+    if moving or yes or every_class or aet is not None or form != "text":
         raise UsageError("which PEER? Without one, check looks at our own configuration alone")
     _explain(run)
     return 0

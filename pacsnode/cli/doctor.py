@@ -1,17 +1,29 @@
 """pacsnode check PEER: the steps of the connection doctor, and what to do about those that fail."""
 
+import sys
+from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
+
+import click
 
 from pacsnode.cli import options
 from pacsnode.cli.doctor_report import Report
 from pacsnode.cli.run import Run
 
 if TYPE_CHECKING:
-    pass
+    from pacsnode.archive import Archive
+    from pacsnode.config.model import Configuration
+    from pacsnode.dicom.message import Connect, Peer
+    from pacsnode.dicom.query import Query
+    from pacsnode.net.route import DialledRoute
+    from pacsnode.scu.doctor.steps import Step
 
 
-def examine_peer(run: Run, text: str, aet: str | None, *, every_class: bool, form: str) -> int:
-    """Go through the steps; the exit code."""
+def examine_peer(
+    run: Run, text: str, aet: str | None, *, every_class: bool, moving: bool, form: str
+) -> int:
+    """Go through the steps, those of the way back as well if `moving`; the exit code."""
     from pacsnode.net.route import DialledRoute
     from pacsnode.node.build import build_connect
     from pacsnode.node.door import describe
@@ -24,8 +36,82 @@ def examine_peer(run: Run, text: str, aet: str | None, *, every_class: bool, for
     outgoing = Outgoing(configuration.listen.tls)
     route = DialledRoute(peer, configuration.timeouts.connect, outgoing)
     connect = build_connect(configuration, outgoing)
-    asked = classes.every_class() if every_class else classes.COMMON
     report = Report(peer, form)
+    asked = classes.every_class() if every_class else classes.COMMON
     for step in examine(peer, route, connect, asked):
         report.add(step)
+    if moving and not report.is_cut_off:
+        for step in _way_back(configuration, peer, route, connect, report):
+            report.add(step)
     return report.end(describe(configuration, route.own_address()))
+
+
+def may_send(text: str, *, yes: bool) -> bool:
+    """Whether the test object may be sent: somebody at a terminal is asked. Raises UsageError where
+    nobody can be."""
+    from pacsnode.cli.delete import confirm
+
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            "--move sends a test object, which stays at the peer: say --yes, as nobody can be asked"
+        )
+    return confirm(f"Send a test object to {text}, where it stays?")
+
+
+def _way_back(
+    configuration: "Configuration",
+    peer: "Peer",
+    route: "DialledRoute",
+    connect: "Connect",
+    report: Report,
+) -> "Iterator[Step]":
+    """Whether the peer may come back to us at all, and then whether it does."""
+    from pacsnode.errors import ConfigurationError
+    from pacsnode.node.arrivals import arrival_desk
+    from pacsnode.node.build import build_settings
+    from pacsnode.node.door import look_at
+    from pacsnode.scu.doctor.sample import make
+    from pacsnode.scu.doctor.steps import Cause, failed
+    from pacsnode.scu.doctor.way_back import ask_back, movable, send_sample
+
+    model = movable(report.steps)
+    if model is None:
+        yield failed("C-MOVE", Cause.NO_ROOT, "it does not do C-MOVE")
+        return
+    hosts = route.addresses
+    door = look_at(
+        configuration, build_settings(configuration), peer, hosts[0], route.own_address()
+    )
+    yield door
+    if door.has_failed:
+        return
+    sample = make(datetime.now().astimezone())
+    try:
+        with arrival_desk(configuration, peer, hosts, sample, Remover(configuration)) as desk:
+            sent = send_sample(peer, connect, sample)
+            yield sent
+            if not sent.has_failed:
+                yield from ask_back(peer, connect, sample, model, configuration.ae_title, desk)
+    except ConfigurationError as error:
+        yield failed("own access", Cause.NOT_LISTENING, str(error))
+
+
+class Remover:
+    """Removes the test object from our own archive, and tells the audit trail."""
+
+    def __init__(self, configuration: "Configuration") -> None:
+        self._configuration = configuration
+
+    def __call__(self, archive: "Archive", query: "Query") -> int:
+        from pacsnode.cli.audited import Deletion, opened
+
+        with opened(self._configuration) as trail:
+            deletion = Deletion(trail, archive)
+            for stored in archive.select(query):
+                deletion.expect(stored)
+            try:
+                return archive.delete(query, on_deleted=deletion.gone)
+            finally:
+                deletion.end()

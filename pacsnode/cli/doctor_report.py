@@ -8,7 +8,7 @@ from pacsnode.cli.output import complain, say, show_json
 
 if TYPE_CHECKING:
     from pacsnode.dicom.message import Peer
-    from pacsnode.scu.doctor.advice import Advice, Ours
+    from pacsnode.scu.doctor.case import Advice, Ours
     from pacsnode.scu.doctor.steps import Step
 
 FAILED, UNREACHABLE = 1, 3
@@ -22,39 +22,43 @@ class Report:
     def __init__(self, peer: "Peer", form: str) -> None:
         self._peer = peer
         self._is_json = form == "json"
-        self._steps: list[Step] = []
+        self.steps: list[Step] = []
         if not self._is_json:
             say(f"{peer.name}: {peer}" if peer.name != str(peer) else str(peer))
 
     def add(self, step: "Step") -> None:
-        self._steps.append(step)
+        self.steps.append(step)
         if self._is_json:
             return
         say(f"{step.verdict.value:8} {step.name:12} {step.text}")
         for line in _accepted(step.details.get("accepted", ())):
             say(f"{'':22}{line}")
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether there is no association to be had."""
+        return any(step.has_failed and step.name in WAY_THERE for step in self.steps)
+
     def end(self, ours: "Ours") -> int:
         """Say what to do; the exit code."""
         from pacsnode.scu.doctor.advice import advise
 
-        advice = {id(step): advise(step, self._peer, ours) for step in self._steps}
+        advice = {id(step): advise(step, self._peer, ours) for step in self.steps}
         code = self._exit_code()
         if self._is_json:
             show_json(self._document(advice, ours, code))
         else:
-            for step in self._steps:
+            for step in self.steps:
                 _say_advice(step, advice[id(step)])
-        for step in self._steps:
+        for step in self.steps:
             if step.has_failed:
                 complain(f"{self._peer}: failed at {step.name}: {step.text}")
         return code
 
     def _exit_code(self) -> int:
-        failed = [step.name for step in self._steps if step.has_failed]
-        if not failed:
-            return 0
-        return UNREACHABLE if failed[0] in WAY_THERE else FAILED
+        if self.is_cut_off:
+            return UNREACHABLE
+        return FAILED if any(step.has_failed for step in self.steps) else 0
 
     def _document(
         self, advice: "Mapping[int, Advice | None]", ours: "Ours", code: int
@@ -67,7 +71,7 @@ class Report:
             "calling_ae_title": self._peer.calling_ae_title,
             "ours": ours._asdict(),
             "exit_code": code,
-            "steps": [_as_json(step, advice[id(step)]) for step in self._steps],
+            "steps": [_as_json(step, advice[id(step)]) for step in self.steps],
         }
 
 

@@ -41,6 +41,11 @@ class DialledRoute:
 
     def look_up(self) -> tuple[str, ...]:
         self._addresses = look_up(self._peer, self._seconds, self._tick)
+        return self.addresses
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The peer's, as far as they have been looked up."""
         return tuple(dict.fromkeys(str(address[0]) for *_, address in self._addresses))
 
     def reach(self) -> Reached:

@@ -9,10 +9,10 @@ from contextlib import suppress
 from pacsnode.config.model import Configuration
 from pacsnode.dicom.message import Caller, Peer
 from pacsnode.errors import NodeUnavailable
-from pacsnode.node.status import ask
+from pacsnode.node.status import ask, holder
 from pacsnode.scp.access import Access, Settings
 from pacsnode.scp.hosts import normalised
-from pacsnode.scu.doctor.advice import Ours
+from pacsnode.scu.doctor.case import Ours
 from pacsnode.scu.doctor.steps import Cause, Step, failed, ok
 from pacsnode.scu.peer import find_modality
 
@@ -51,12 +51,16 @@ def look_at(
 ) -> Step:
     """Whether `peer`, calling from `address` by its AE title, could store here, as far as the
     configuration tells; to it we are at `seen_as`."""
-    own = _address_of(configuration.listen.host)
+    listen = configuration.listen
+    if listen.port == 0 and not holder(configuration.data_dir):
+        text = "listen.port is 0, another one at each start: no peer's table can have it"
+        return failed(NAME, Cause.NOT_LISTENING, text)
+    own = _address_of(listen.host)
     if own is not None and own.is_loopback and not _is_loopback(seen_as):
         return failed(
             NAME,
             Cause.OWN_ADDRESS,
-            f"listen.host is {configuration.listen.host}: programs of this machine alone reach the "
+            f"listen.host is {listen.host}: programs of this machine alone reach the "
             f"node, and {peer.ae_title} is at {address}",
         )
     access = Access(settings)

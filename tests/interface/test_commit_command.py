@@ -1,15 +1,10 @@
 """pacsnode commit: the report comes on the association of the request, at the running node, at the
 command itself, or never."""
 
-import json
-import os
 import re
-import shutil
 import signal
-import subprocess
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -27,6 +22,7 @@ from tests.conftest import (
     write_dataset,
 )
 from tests.interface.committing import CommittingPeer, committing
+from tests.interface.orthanc import instances_of, orthanc
 
 FreePort = Callable[[], int]
 Commit = Callable[..., Completed]
@@ -353,43 +349,6 @@ def test_nothing_to_ask_for_is_a_failure_that_says_so(folder: Path) -> None:
 
 
 # --- Orthanc --------------------------------------------------------------------------------
-
-
-@contextmanager
-def orthanc(folder: Path, port: int, rest_port: int, node_port: int) -> Iterator[str]:
-    """Orthanc, with PACSNODE as a modality; the address of its REST interface on loopback."""
-    path = shutil.which("Orthanc", path=f"{os.defpath}:/usr/sbin:{os.environ.get('PATH', '')}")
-    if path is None:
-        outcome = pytest.fail if os.environ.get("CI") else pytest.skip
-        outcome("Orthanc is not installed")
-    assert path is not None
-    folder.mkdir()
-    configuration = {
-        "StorageDirectory": str(folder),
-        "IndexDirectory": str(folder),
-        "Plugins": [],
-        "HttpPort": rest_port,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "DicomAet": "ORTHANC",
-        "DicomPort": port,
-        "DicomModalities": {"node": ["PACSNODE", "127.0.0.1", node_port]},
-    }
-    (folder / "orthanc.json").write_text(json.dumps(configuration), "utf-8")
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen([path, "orthanc.json"], cwd=folder, stdout=log, stderr=log)
-    try:
-        wait_for_port(rest_port)
-        wait_for_port(port)
-        yield f"http://127.0.0.1:{rest_port}"
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
-
-
-def instances_of(address: str) -> list[str]:
-    with urllib.request.urlopen(f"{address}/instances", timeout=PATIENCE) as answer:
-        return [str(name) for name in json.load(answer)]
 
 
 def test_orthanc_is_asked_for_commitment(folder: Path, free_port: FreePort) -> None:

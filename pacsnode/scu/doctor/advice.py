@@ -2,59 +2,12 @@
 sentence for the other side's administrator."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
 
 from pacsnode.dicom.message import Peer
-from pacsnode.scu.doctor.lines import Key, modality, name_of, quoted, section
+from pacsnode.scu.doctor import advice_back as back
+from pacsnode.scu.doctor.case import Advice, Case, Ours
+from pacsnode.scu.doctor.lines import Key, modality, quoted
 from pacsnode.scu.doctor.steps import Cause, Step
-
-EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  # nothing is bound here
-
-
-class Ours(NamedTuple):
-    """What the other side has to know of us: AE title, our host as it sees it, and the port for
-    connections without TLS or with."""
-
-    ae_title: str
-    host: str
-    port: int | None
-    tls_port: int | None = None
-
-    def __str__(self) -> str:
-        ports = [f"port {self.port}"] if self.port else []
-        if self.tls_port:
-            ports.append(f"port {self.tls_port} with TLS")
-        where = " or ".join(ports) or "a port that is free when the node starts"
-        return f"AE title {self.ae_title}, host {self.host}, {where}"
-
-
-class Advice(NamedTuple):
-    """`lines` of YAML, none where there is nothing to change here."""
-
-    lines: Sequence[str]
-    sentence: str
-
-
-class Case(NamedTuple):
-    peer: Peer
-    ours: Ours
-    step: Step
-
-    @property
-    def details(self) -> Mapping[str, Any]:
-        return self.step.details
-
-    def certificate(self, key: str, otherwise: str) -> str:
-        """What was found in the peer's certificate."""
-        shown: Mapping[str, str] = self.details.get("certificate", {})
-        return shown.get(key) or otherwise
-
-    @property
-    def us(self) -> str:
-        """We, as the other side's tables are to have us."""
-        calling = self.peer.calling_ae_title
-        by = "" if calling == self.ours.ae_title else f" (we call as {calling})"
-        return f"{self.ours}{by}"
 
 
 def advise(step: Step, peer: Peer, ours: Ours) -> Advice | None:
@@ -229,84 +182,15 @@ def _request(case: Case) -> Advice:
     )
 
 
-def _not_stored(case: Case) -> Advice:
+def _lost(case: Case) -> Advice:
+    """Some take every association, and abort it on a request of a title that they do not know."""
+    title = case.peer.calling_ae_title
+    key = Key("calling_ae_title", quoted(title), "or by which title they have entered us")
     return Advice(
-        (),
-        f"{case.peer} does not store a Secondary Capture image of ours: {case.step.text}. Please "
-        f"allow us to store, with {case.us}.",
-    )
-
-
-def _not_found(case: Case) -> Advice:
-    return Advice(
-        (),
-        f"{case.peer} took an image (StudyInstanceUID {case.details.get('study', '')}), and does "
-        f"not find it when asked to move it: {case.step.text}. Does it keep what it is sent under "
-        f"this AE title? We are {case.us}.",
-    )
-
-
-def _destination(case: Case) -> Advice:
-    return Advice(
-        (),
-        f"Please enter us as a C-MOVE destination of {case.peer.ae_title}: {case.ours}.",
-    )
-
-
-def _wrong_destination(case: Case) -> Advice:
-    return Advice(
-        (),
-        f"{case.peer.ae_title} knows us as a C-MOVE destination, but its connection for our AE "
-        f"title does not lead to us: please correct the entry to {case.ours}, and let "
-        f"{case.peer.ae_title} through every firewall to it.",
-    )
-
-
-def _not_listening(case: Case) -> Advice:
-    return Advice(
-        section("listen", Key("port", str(case.ours.port or 11112), case.step.text)),
-        f"Please wait with {case.peer.ae_title}: our node does not take associations yet. It will "
-        f"be {case.ours}.",
-    )
-
-
-def _own_address(case: Case) -> Advice:
-    host = Key(
-        "host", EVERY_ADDRESS, "every address of this machine; or the one the peer shall use"
-    )
-    return Advice(
-        section("listen", host),
-        f"Please enter us as a C-MOVE destination of {case.peer.ae_title}: {case.ours}.",
-    )
-
-
-def _own_networks(case: Case) -> Advice:
-    networks = ", ".join(map(quoted, case.details.get("networks", ())))
-    return Advice(
-        section("access", Key("networks", f"[{networks}]", f"with {case.peer.host}")),
-        _destination(case).sentence,
-    )
-
-
-def _own_rights(case: Case) -> Advice:
-    services = ", ".join(case.details.get("allow", ("echo", "store")))
-    allow = Key("allow", f"[{services}]", f"so that {name_of(case.peer)} may store")
-    return Advice(modality(case.peer, allow), _destination(case).sentence)
-
-
-def _own_title(case: Case) -> Advice:
-    return Advice(
-        section("access", Key("check_called_ae_title", "false", "or have the peer call us right")),
-        _destination(case).sentence,
-    )
-
-
-def _not_removed(case: Case) -> Advice:
-    study = case.details.get("study", "")
-    return Advice(
-        (),
-        f"Nothing is wrong at {case.peer.ae_title}. Remove the test object here with: pacsnode "
-        f"delete -L study -k StudyInstanceUID={study}",
+        modality(case.peer, key),
+        f"{case.peer} takes our association, and ends it on our {case.step.name} "
+        f"({case.step.text}): does it know our calling AE title {title}? Please enter us there, "
+        f"with {case.us}.",
     )
 
 
@@ -335,16 +219,18 @@ _ADVICE: Mapping[Cause, Callable[[Case], Advice]] = {
     Cause.REJECTED: _rejected,
     Cause.NO_ROOT: _request,
     Cause.REQUEST_REFUSED: _request,
-    Cause.LOST: _request,
-    Cause.NOT_LISTENING: _not_listening,
-    Cause.OWN_ADDRESS: _own_address,
-    Cause.OWN_NETWORKS: _own_networks,
-    Cause.OWN_RIGHTS: _own_rights,
-    Cause.OWN_TITLE: _own_title,
-    Cause.NOT_STORED: _not_stored,
-    Cause.NOT_FOUND: _not_found,
-    Cause.UNKNOWN_DESTINATION: _destination,
-    Cause.NOT_DELIVERED: _wrong_destination,
-    Cause.DELIVERED_ELSEWHERE: _wrong_destination,
-    Cause.NOT_REMOVED: _not_removed,
+    Cause.LOST: _lost,
+    Cause.NOT_LISTENING: back.not_listening,
+    Cause.OWN_ADDRESS: back.own_address,
+    Cause.OWN_NETWORKS: back.own_networks,
+    Cause.OWN_RIGHTS: back.own_rights,
+    Cause.OWN_LIMITS: back.own_limits,
+    Cause.OWN_TITLE: back.own_title,
+    Cause.NOT_STORED: back.not_stored,
+    Cause.NOT_FOUND: back.not_found,
+    Cause.UNKNOWN_DESTINATION: back.destination,
+    Cause.NOT_MOVED: back.not_moved,
+    Cause.NOT_DELIVERED: back.wrong_destination,
+    Cause.DELIVERED_ELSEWHERE: back.wrong_destination,
+    Cause.NOT_REMOVED: back.not_removed,
 }

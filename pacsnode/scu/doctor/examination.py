@@ -28,7 +28,7 @@ def examine(
         return
     if opened.channel is not None:
         with ending(opened.channel) as channel:
-            yield talk.echo(peer, channel)
+            yield talk.echo(channel)
             yield talk.find(peer, channel)
     yield from _storing(peer, connect, opened.channel, classes)
 

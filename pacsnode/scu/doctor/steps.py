@@ -44,13 +44,14 @@ class Cause(Enum):
     OWN_ADDRESS = "this node listens where the peer cannot reach it"
     OWN_NETWORKS = "this node takes no connections from the peer's network"
     OWN_RIGHTS = "this node does not let the peer store"
+    OWN_LIMITS = "this node has no room for another association"
     OWN_TITLE = "this node goes by another AE title"
     NOT_STORED = "the peer does not take the test object"
     NOT_FOUND = "the peer does not find what it has just been sent"
     UNKNOWN_DESTINATION = "the peer does not know our AE title as a destination"
     NOT_DELIVERED = "the peer cannot deliver to us"
+    NOT_MOVED = "the peer fails at the C-MOVE and does not say why"
     DELIVERED_ELSEWHERE = "the peer delivers to somebody else"
-    TURNED_AWAY = "this node turned the peer away"
     NOT_REMOVED = "the test object is still here"
 
 

@@ -136,13 +136,13 @@ def _is_pdu(words: bytes) -> bool:
     return words[0] in range(1, 8) and words[1:2] == b"\0"
 
 
-def echo(peer: Peer, channel: Channel) -> Step:
+def echo(channel: Channel) -> Step:
     if accepted(channel.contexts, VERIFICATION) is None:
         return skipped("C-ECHO", "it does not do C-ECHO, as every peer should")
     try:
         response = channel.echo()
     except NetworkError as error:
-        return failed("C-ECHO", Cause.LOST, f"{peer}: {error}")
+        return failed("C-ECHO", Cause.LOST, str(error))
     if not status.is_success(response.status):
         error_text = str(refused("C-ECHO", response))
         return failed("C-ECHO", Cause.REQUEST_REFUSED, error_text, status=response.status)
@@ -163,7 +163,7 @@ def find(peer: Peer, channel: Channel) -> Step:
     except RequestFailed as error:
         return failed("C-FIND", Cause.REQUEST_REFUSED, str(error), status=error.status)
     except NetworkError as error:
-        return failed("C-FIND", Cause.LOST, f"{peer}: {error}")
+        return failed("C-FIND", Cause.LOST, str(error))
     except DicomError as error:
         return failed("C-FIND", Cause.REQUEST_REFUSED, f"its answer cannot be read: {error}")
     if found is not None:
