@@ -9,6 +9,7 @@ import click
 
 from pacsnode.cli.output import complain
 from pacsnode.cli.run import Run
+from pacsnode.cli.trace_replay import command as replay
 from pacsnode.cli.trace_show import command as show
 
 if TYPE_CHECKING:
@@ -136,3 +137,4 @@ def _wanted(run: Run, peer: str) -> "Wanted":
 
 
 command.add_command(show)
+command.add_command(replay)
