@@ -3,19 +3,22 @@ as received. Attributes that are in no column are read from the instance's file.
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import Any
 
 from pydicom import DataElement, Dataset
 
 from pacsnode.archive.settle import CharacterSets
+from pacsnode.archive.timezone import Attributes, Elements, Source, in_timezone
 from pacsnode.dicom import dictionary
+from pacsnode.dicom.adjusting import adjust, texts_of
 from pacsnode.dicom.encode import element_of, read_dataset
 from pacsnode.dicom.instance import StoredInstance
 from pacsnode.dicom.json import dataset_from_json, text_of
 from pacsnode.dicom.level import COLUMNS, COMPUTED, OF_THE_ANSWER, Level
 from pacsnode.dicom.match import matches
+from pacsnode.dicom.match_moments import moment_matcher
+from pacsnode.dicom.moments import TIMEZONE_OFFSET, Moment
 from pacsnode.dicom.query import Key, Query
 from pacsnode.dicom.template import Given, Slot, Template
 from pacsnode.dicom.values import BINARY_VRS, plain_values
@@ -36,8 +39,6 @@ _IN_INDEX = _COMPUTED | {keyword for level in Level for keyword in COLUMNS[level
 _NO_TEXTS = BINARY_VRS | {"SQ"}
 _NOTHING = Dataset()
 
-Attributes = Mapping[str, Any]
-
 
 class Files:
     """What instances' files say of attributes that are in no column. `character_sets`: assumed
@@ -47,10 +48,21 @@ class Files:
         self._storage = storage
         self._character_sets = character_sets
 
-    def read(self, stored: StoredInstance, keys: Sequence[Key]) -> Dataset:
-        """The elements that `keys` name; none where the file cannot be read. Raises StorageError
-        where the storage fails."""
+    def read(
+        self, stored: StoredInstance, keys: Sequence[Key], timezone: int | None = None
+    ) -> Dataset:
+        """The elements that `keys` name, as they are said at the offset `timezone` from UTC (None:
+        as stored); none where the file cannot be read. Raises StorageError where the storage
+        fails."""
         wanted = {key.tag for key in keys}
+        if timezone is not None:
+            wanted.add(TIMEZONE_OFFSET)
+        header = self._read(stored, wanted)
+        if timezone is not None:
+            adjust(header, timezone)
+        return header
+
+    def _read(self, stored: StoredInstance, wanted: set[int]) -> Dataset:
         try:
             opened = self._storage.open(stored.uids)
             with closing(opened.file) as file:
@@ -69,10 +81,21 @@ class Files:
         except OSError as error:
             raise StorageError(f"reading {stored.uids.sop_instance_uid}: {error}") from error
 
-    def meet(self, stored: StoredInstance, keys: Sequence[Key]) -> bool:
-        """Whether an instance has what all of `keys` ask for."""
-        header = self.read(stored, keys)
-        return all(_meets(header, key) for key in keys)
+    def matching(self, query: Query) -> Callable[[StoredInstance, Sequence[Key]], bool]:
+        """Whether an instance has what all of some keys of the query ask for, and those of its
+        moments that are in no column."""
+        moments = [moment for moment in query.moments if moment.is_in_files]
+        tests = [(moment, moment_matcher(moment, None)) for moment in moments]
+        pairs = [key for moment in moments for key in (moment.date, moment.time) if key is not None]
+
+        def meet(stored: StoredInstance, keys: Sequence[Key]) -> bool:
+            header = self.read(stored, [*keys, *pairs], query.timezone)
+            return all(_meets(header, key) for key in keys) and all(
+                meets(_day(header, moment), texts_of(header, moment.time.tag), None)
+                for moment, meets in tests
+            )
+
+        return meet
 
 
 def find(
@@ -82,18 +105,14 @@ def find(
     RetrieveAETitle says. Raises IndexFailure or StorageError."""
     answers = _Answers(files, query, transfer_syntax_uid, ae_title)
     size = 1 if answers.need_files else AT_ONCE
-    for page in index.find(query, files.meet):
+    for page in index.find(query, files.matching(query)):
         for start in range(0, len(page), size):
             yield [answers.encoded(match) for match in page[start : start + size]]
 
 
 def select(files: Files, index: Index, query: Query) -> Iterator[StoredInstance]:
     """All instances below what matches. Raises IndexFailure or StorageError."""
-    return index.select(query, files.meet)
-
-
-# The value of one element, out of a match and what its file says.
-Source = Callable[[Match, Dataset], Given]
+    return index.select(query, files.matching(query))
 
 
 class _Answers:
@@ -106,6 +125,7 @@ class _Answers:
             for key in query.returned
             if query.level == key.level == Level.IMAGE and key.keyword not in _IN_INDEX
         ]
+        self._timezone = query.timezone
         # Rows of one study come one after the other, with the same text.
         self._parsed: dict[Level, tuple[str, Attributes]] = {}
         slots, self._sources = self._elements(query, ae_title)
@@ -123,9 +143,10 @@ class _Answers:
     def _elements(self, query: Query, ae_title: str) -> tuple[list[Slot], list[Source]]:
         """What answers consist of, in the order of tags: the keys asked for, the unique keys down
         to the query's level, and what says where the answer is from."""
-        elements: dict[int, tuple[Slot, Source | None]] = {}
+        elements: Elements = {}
         for key in query.returned:
             elements[key.tag] = self._element(key)
+        in_timezone(elements, query, self._in_file, self._attributes)
         for level in query.model.levels:
             if level <= query.level:
                 slot = _slot(level.unique_key)
@@ -148,7 +169,9 @@ class _Answers:
     def _header(self, match: Match) -> Dataset:
         """What is asked for and in no column. A file that cannot be read has none of it: the match
         is one all the same."""
-        return self._files.read(match.stored, self._in_file) if match.stored else _NOTHING
+        if match.stored is None:
+            return _NOTHING
+        return self._files.read(match.stored, self._in_file, self._timezone)
 
     def _in_others(self, key: Key) -> Source:
         """An attribute that is kept as DICOM JSON."""
@@ -205,6 +228,10 @@ def _narrowed(element: DataElement, key: Key) -> DataElement:
             )
         items.append(narrowed)
     return element_of(key.tag, "SQ", items)
+
+
+def _day(dataset: Dataset, moment: Moment) -> list[str]:
+    return texts_of(dataset, moment.date.tag) if moment.date is not None else []
 
 
 def _meets(dataset: Dataset, key: Key) -> bool:

@@ -10,6 +10,7 @@ from pacsnode.dicom.dictionary import tag_of, vr_of
 from pacsnode.dicom.elements import Element, Form, Source, Walker, Window, forms_of, open_window
 from pacsnode.dicom.json import dumps, elements_to_json
 from pacsnode.dicom.level import COLUMNS, OTHERS, Level
+from pacsnode.dicom.moments import TIMEZONE_OFFSET
 from pacsnode.dicom.text import decode_uid
 from pacsnode.dicom.values import SPECIFIC_CHARACTER_SET, characters_of, texts_of, vr_in_use
 from pacsnode.errors import UnreadableDataset, UnusableUID
@@ -117,6 +118,7 @@ def _table() -> _Table:
     levels = {
         tag_of(keyword): level for level in Level for keyword in (*COLUMNS[level], *OTHERS[level])
     }
+    levels[TIMEZONE_OFFSET] = Level.SERIES  # no key, but kept: what dates and times were said at
     wanted = frozenset({SPECIFIC_CHARACTER_SET, *levels})
     return _Table(levels, columns, wanted, tuple(tag_of(keyword) for keyword in _UIDS))
 
@@ -169,6 +171,8 @@ def _by_level(elements: Mapping[int, Element]) -> dict[Level, list[Element]]:
     for tag, element in elements.items():
         if tag != SPECIFIC_CHARACTER_SET:
             groups[levels[tag]].append(element)
+    if TIMEZONE_OFFSET in elements:  # of a study's dates and times as of a series'
+        groups[Level.STUDY].append(elements[TIMEZONE_OFFSET])
     return groups
 
 

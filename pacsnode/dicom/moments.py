@@ -11,12 +11,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pacsnode.dicom.date_time import range_with_offset, widened
-from pacsnode.dicom.level import Level
+from pacsnode.dicom.level import COLUMNS, Level
 
 if TYPE_CHECKING:
     from pacsnode.dicom.query import Key, Query
 
+TIMEZONE_OFFSET = 0x00080201  # Timezone Offset From UTC: of all dates and times of a dataset
 FARTHEST = 2  # days: from -1400 to +1400 are 28 hours
+
+_COLUMNS = frozenset(COLUMNS[Level.IMAGE])
 
 
 class Moment(NamedTuple):
@@ -30,6 +33,12 @@ class Moment(NamedTuple):
     @property
     def level(self) -> Level:
         return self.time.level
+
+    @property
+    def is_in_files(self) -> bool:
+        """Whether only an instance's file can tell."""
+        keys = (self.time,) if self.date is None else (self.date, self.time)
+        return any(key.level is Level.IMAGE and key.keyword not in _COLUMNS for key in keys)
 
 
 def date_keyword(keyword: str) -> str:

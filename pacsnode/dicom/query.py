@@ -19,7 +19,7 @@ from pacsnode.dicom.elements import (
 )
 from pacsnode.dicom.level import COLUMNS, COMPUTED, OF_THE_ANSWER, UNIQUE_KEYS, Level, level_of
 from pacsnode.dicom.message import BASELINE, Extensions
-from pacsnode.dicom.moments import Moment, with_moments
+from pacsnode.dicom.moments import TIMEZONE_OFFSET, Moment, with_moments
 from pacsnode.dicom.values import SPECIFIC_CHARACTER_SET, characters_of, texts_of, vr_in_use
 from pacsnode.errors import InvalidQuery, UnreadableDataset, UnreadableIdentifier
 
@@ -86,7 +86,7 @@ _NO_KEYS = frozenset({"SpecificCharacterSet", "TimezoneOffsetFromUTC", "QueryRet
     "QueryRetrieveView",
     "DataSetTrailingPadding",
 }
-_QUERY_RETRIEVE_LEVEL, _TIMEZONE_OFFSET = 0x00080052, 0x00080201
+_QUERY_RETRIEVE_LEVEL = 0x00080052
 _UNIQUE = frozenset(UNIQUE_KEYS.values())
 _UIDS = frozenset({"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"})
 # Computed, and not matched: workstations send back what they were answered before. C-FIND takes
@@ -186,7 +186,7 @@ def _level(elements: Sequence[Element], model: Model, characters: CharacterSet) 
 
 def _timezone(elements: Sequence[Element], characters: CharacterSet) -> int | None:
     """In which timezone the query is meant (PS3.4 C.4.1.1.3.1); None where it does not say."""
-    element = next((one for one in elements if one.tag == _TIMEZONE_OFFSET), None)
+    element = next((one for one in elements if one.tag == TIMEZONE_OFFSET), None)
     texts = [text for text in texts_of(element, "SH", characters) if text] if element else []
     if not texts:
         return None

@@ -13,6 +13,7 @@ from pacsnode.dicom.query import Key, Query
 from pacsnode.index import fold, rows
 from pacsnode.index.database import Database
 from pacsnode.index.modalities import MODALITIES
+from pacsnode.index.moments import OfMoment, of_moment
 from pacsnode.index.rows import Row
 
 # Whether an instance's file meets the keys that are in no column.
@@ -48,7 +49,8 @@ class _OfOthers(NamedTuple):
 
 
 class Conditions:
-    """The keys of a query, sorted by the rows that have to meet them, and prepared for many."""
+    """The keys of a query, sorted by the rows that have to meet them, and prepared for many.
+    `need_files`: there are such as only an instance's file can tell."""
 
     def __init__(self, query: Query, match_file: MatchFile) -> None:
         self._match_file = match_file
@@ -57,18 +59,23 @@ class Conditions:
         self._of_file: list[Key] = []
         # Lists of UIDs may be long: one look-up for each row, not one comparison for each value.
         self._uids: dict[Level, list[tuple[str, frozenset[str]]]] = {level: [] for level in Level}
+        self._moments: dict[Level, list[OfMoment]] = {level: [] for level in Level}
+        self.need_files = any(moment.is_in_files for moment in query.moments)
         for key in query.matching:
-            self._sort(key, query.level)
+            self._sort(key, _row_of(key.level, query.level))
+        for moment in query.moments:
+            if not moment.is_in_files:
+                row = _row_of(moment.level, query.level)
+                self._moments[row].append(of_moment(moment, query.timezone))
 
-    def _sort(self, key: Key, level: Level) -> None:
-        # Below the patient level it is the study's own patient attributes that count.
-        row = max(key.level, Level.STUDY) if level > Level.PATIENT else key.level
+    def _sort(self, key: Key, row: Level) -> None:
         if key.keyword in COLUMNS[key.level] and key.vr == "UI":
             self._uids[row].append((key.keyword, frozenset(key.values)))
         elif key.keyword in COLUMNS[key.level] or key.keyword == MODALITIES:
             self._columns[row].append(_OfColumn(key.keyword, matcher(key)))
         elif row == Level.IMAGE:
             self._of_file.append(key)
+            self.need_files = True
         else:
             of_others = _OfOthers(key.level, f"{key.tag:08X}", attribute_matcher(key))
             self._others[row].append(of_others)
@@ -84,15 +91,17 @@ class Conditions:
             page = [row for row in page if column.met_by(row)]
         for others in self._others[level]:
             page = [row for row in page if others.met_by(row)]
+        for moment in self._moments[level]:
+            page = [row for row in page if moment.met_by(row)]
         return page
-
-    @property
-    def need_files(self) -> bool:
-        """Whether there are keys that only an instance's file can tell."""
-        return bool(self._of_file)
 
     def met_by_file(self, row: Row) -> bool:
         return row.stored is not None and self._match_file(row.stored, self._of_file)
+
+
+def _row_of(level: Level, asked: Level) -> Level:
+    """Below the patient level it is the study's own patient attributes that count."""
+    return max(level, Level.STUDY) if asked > Level.PATIENT else level
 
 
 def _with_aliases(database: Database, page: list[Row]) -> list[Row]:

@@ -7,7 +7,7 @@ from pacsnode.net.contexts import Service, service_of
 # The field of message.Extensions behind each byte; "": understood, and turned down, as enhanced
 # multi-frame images are not converted. More bytes than these are not answered, which says 0.
 FIELDS = {
-    Service.FIND: ("relational", "", "", "", ""),
+    Service.FIND: ("relational", "combined_date_time", "fuzzy_names", "timezone_adjustment", ""),
     Service.MOVE: ("relational", ""),
     Service.GET: ("relational", ""),
 }

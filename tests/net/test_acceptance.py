@@ -15,6 +15,7 @@ from pacsnode.net.listener import Listener
 from tests.net import raw
 from tests.net.conftest import ScriptedHandler
 from tests.net.raw import CT, IMPLICIT, STUDY_FIND, STUDY_GET, VERIFICATION, RawPeer
+from tests.net.test_acceptor import wait_until_nobody_is_served
 
 Serve = Callable[..., Listener]
 Dial = Callable[[Listener], RawPeer]
@@ -162,10 +163,11 @@ def test_the_log_has_the_user_and_never_what_proves_it(
     serve: Serve, dial: Dial, handler: ScriptedHandler, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    peer = dial(serve())
+    listener = serve()
+    peer = dial(listener)
     peer.associate(ECHO_CONTEXT, user_items=identity(2, b"nurse", b"secret"))
     peer.close()
-    handler.wait_until_all_ended()
+    wait_until_nobody_is_served(listener)
     lines = [record.getMessage() for record in caplog.records]
     assert any(line.startswith("RAW (user nurse) from 127.0.0.1, called") for line in lines)
     assert "secret" not in " ".join(lines) + repr(handler.callers)
