@@ -25,6 +25,7 @@ from pacsnode.net.channel import AssociationChannel
 from pacsnode.net.command import Command
 from pacsnode.net.complaints import Complaints
 from pacsnode.net.messages import Messages
+from pacsnode.net.refused import refused
 from pacsnode.net.serving import Server, Surviving
 from pacsnode.net.transport import Connection
 from pacsnode.net.upper_layer import DrivenAssociation, UpperLayer
@@ -131,6 +132,15 @@ class IncomingAssociation(DrivenAssociation):
             time.monotonic() - self._began,
             self._requests.tally if self._requests is not None else "nothing asked",
         )
+        missing = refused(self.dul.proposed, self.dul.answered)
+        if missing is not None:
+            logger.log(
+                logging.WARNING if missing.is_harmful else logging.INFO,
+                "%s from %s offered SOP classes that it did not get: %s",
+                caller.ae_title,
+                caller.host,
+                missing.text,
+            )
 
     def _negotiate(self) -> bool:
         """Wait for the A-ASSOCIATE-RQ and answer it; False where there is nothing to serve."""

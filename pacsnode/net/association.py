@@ -2,22 +2,26 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
+from pydicom.uid import UID
 from pynetdicom._globals import MODE_REQUESTOR
 from pynetdicom.ae import ApplicationEntity
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 from pynetdicom.presentation import PresentationContext, build_role
 from pynetdicom.transport import AddressInformation
 
 from pacsnode.config.model import Timeouts
 from pacsnode.dicom import status
 from pacsnode.dicom.message import (
+    BASELINE,
     Answer,
     Caller,
     Channel,
     Context,
     EventReportRequest,
+    Extensions,
     Peer,
     ProposedContext,
     RefusingSink,
@@ -37,7 +41,7 @@ from pacsnode.errors import (
     PeerTimeout,
     PeerUnreachable,
 )
-from pacsnode.net import handshake
+from pacsnode.net import extensions, handshake
 from pacsnode.net.channel import AssociationChannel
 from pacsnode.net.command import Command, MalformedCommand
 from pacsnode.net.dial import dial
@@ -142,6 +146,15 @@ class _Taker:
             yield _UNASKED
 
 
+def _extended(contexts: Iterable[ProposedContext]) -> dict[str, Extensions]:
+    """What is to be asked for beyond the baseline, by SOP class."""
+    return {
+        context.abstract_syntax: context.extensions
+        for context in contexts
+        if extensions.proposal(context.abstract_syntax, context.extensions)
+    }
+
+
 class OutgoingAssociation(DrivenAssociation):
     """An association with a peer, driven by whoever uses its channel."""
 
@@ -201,14 +214,17 @@ class OutgoingAssociation(DrivenAssociation):
             self.dul.tick = no_tick
         if not self.is_established:
             self._fail(time.monotonic() - began)
+        extended = self._agreed(contexts)
         for accepted in self.accepted_contexts:
             number = cast(int, accepted.context_id)
+            uid = str(accepted.abstract_syntax)
             self._contexts[number] = Context(
                 number,
-                str(accepted.abstract_syntax),
+                uid,
                 str(accepted.transfer_syntax[0]),
                 as_scu=bool(accepted.as_scu),
                 as_scp=bool(accepted.as_scp),
+                extensions=extended.get(uid, BASELINE),
             )
         return self._channel()
 
@@ -226,6 +242,20 @@ class OutgoingAssociation(DrivenAssociation):
         self.requestor.requested_contexts = requested
         for uid, (as_scu, as_scp) in roles.items():
             self.requestor.add_negotiation_item(build_role(uid, as_scu, as_scp))
+        for uid, wanted in _extended(contexts).items():
+            item = SOPClassExtendedNegotiation()
+            item.sop_class_uid = UID(uid)
+            item.service_class_application_information = extensions.proposal(uid, wanted)
+            self.requestor.add_negotiation_item(item)
+
+    def _agreed(self, contexts: Sequence[ProposedContext]) -> dict[str, Extensions]:
+        """By SOP class, what we asked for and the peer says that it does."""
+        answers = {str(uid): data for uid, data in self.acceptor.sop_class_extended.items()}
+        return {
+            uid: extensions.both(wanted, extensions.agreed(uid, answers[uid]))
+            for uid, wanted in _extended(contexts).items()
+            if uid in answers
+        }
 
     def _fail(self, seconds: float) -> None:
         """Say why there is no association, `seconds` after it was asked for."""

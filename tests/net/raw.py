@@ -230,10 +230,13 @@ def until_closed(connection: socket.socket) -> None:
         return
 
 
-def accept(connection: socket.socket, number: int = 1, max_pdu: int = 16384) -> None:
+def accept(
+    connection: socket.socket, number: int = 1, max_pdu: int = 16384, user_items: bytes = b""
+) -> None:
     """Take the request, accept context `number`."""
     connection.recv(65536)
     items = item(0x10, APPLICATION_CONTEXT.encode())
     items += item(0x21, bytes([number, 0, 0, 0]) + item(0x40, IMPLICIT.encode()))
-    items += item(0x50, item(0x51, struct.pack(">L", max_pdu)) + item(0x52, b"1.2"))
+    user = item(0x51, struct.pack(">L", max_pdu)) + item(0x52, b"1.2") + user_items
+    items += item(0x50, user)
     connection.sendall(pdu(AC, struct.pack(">HH", 1, 0) + bytes(64) + items))

@@ -17,6 +17,7 @@ from pacsnode.dicom.message import (
     Answer,
     Channel,
     DatasetSource,
+    Extensions,
     Peer,
     ProposedContext,
     Suboperation,
@@ -73,6 +74,54 @@ def test_echo_store_and_find_on_one_association(serve: Serve, handler: ScriptedH
     channel.release()
     assert not channel.is_open
     handler.wait_until_all_ended()
+
+
+def test_what_is_asked_for_and_agreed_to_is_known_of_the_context(
+    serve: Serve, handler: ScriptedHandler
+) -> None:
+    wanted = Extensions(relational=True, fuzzy_names=True)
+    contexts = [ProposedContext(STUDY_FIND, (IMPLICIT,), extensions=wanted), *ECHO]
+    channel = open_channel(serve().address, contexts)
+    find, echo = channel.contexts
+    list(channel.find(find, b""))
+    channel.release()
+    assert find.extensions == wanted
+    assert echo.extensions == Extensions()
+    (request,) = handler.requests
+    assert request.context.extensions == wanted, "both sides agree"
+
+
+def answering(information: bytes | None) -> Callable[[socket.socket], None]:
+    """A peer that answers these bytes to the extended negotiation of FIND."""
+    item = b""
+    if information is not None:
+        uid = STUDY_FIND.encode()
+        item = raw.item(0x56, len(uid).to_bytes(2, "big") + uid + information)
+
+    def script(connection: socket.socket) -> None:
+        accept(connection, user_items=item)
+        until_closed(connection)
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("answer", "agreed"),
+    [
+        (None, Extensions()),
+        (b"\x01", Extensions(relational=True)),
+        (b"\0\x01\x01\x01", Extensions(combined_date_time=True)),
+        (b"\x01\x01\0\0\0\0\0", Extensions(relational=True, combined_date_time=True)),
+    ],
+)
+def test_what_a_peer_does_not_answer_is_not_agreed_on(  # type: ignore[no-untyped-def]
+    play, answer: bytes | None, agreed: Extensions
+) -> None:
+    wanted = Extensions(relational=True, combined_date_time=True)
+    contexts = [ProposedContext(STUDY_FIND, (IMPLICIT,), extensions=wanted)]
+    channel = open_channel(play(answering(answer)), contexts)
+    assert channel.contexts[0].extensions == agreed, "no more than was asked for"
+    channel.abort()
 
 
 def test_an_empty_dataset_is_sent_too(serve: Serve, handler: ScriptedHandler) -> None:
