@@ -111,13 +111,21 @@ class Compressor:
     def _compressed(self, frame: "Array", number: int) -> bytes:
         """A frame's fragment. Raises TranscodingError, also where the frame would come out of it
         as another one: no codec is trusted with the only copy that somebody will see."""
-        codec, picture = self._codec, self._picture
-        frame = _with_sign(frame, picture)
-        data = guarded(codec.encode, frame, picture)
+        frame = _with_sign(frame, self._picture)
+        data = guarded(self._codec.encode, frame, self._picture)
         data += b"\0" * (len(data) % 2)
-        if not _is_alike(frame, self._proof.frame(data, self._encoded), picture, codec.error):
+        decoded = self._proof.frame(data, self._encoded)
+        if self._encoded.photometric == "YBR_FULL_422":  # decoded to RGB
+            frame = _as_rgb(frame, self._picture)
+        if not _is_alike(frame, decoded, self._picture, self._codec.error):
             raise TranscodingError(f"frame {number} comes out of the codec as another one")
         return data
+
+
+def _as_rgb(frame: "Array", picture: Picture) -> "Array":
+    from pydicom.pixels.processing import convert_color_space
+
+    return convert_color_space(frame, picture.photometric, "RGB")
 
 
 def _fill(spool: IO[bytes], length: int) -> None:
@@ -146,10 +154,6 @@ def _is_alike(frame: "Array", decoded: "Array", picture: Picture, error: int | N
         return False
     if error == 0:
         return bool(numpy.array_equal(frame, decoded))
-    if error is None and picture.photometric == "YBR_FULL":
-        from pydicom.pixels.processing import convert_color_space
-
-        frame = convert_color_space(frame, "YBR_FULL", "RGB")
     difference = numpy.abs(frame.astype("i8") - decoded.astype("i8"))
     if error is not None:
         return bool(difference.max() <= error)

@@ -278,6 +278,8 @@ def _word(scope: Scope, header: Header) -> int:
 def vr_of(tag: int, scope: Scope) -> str:
     """The VR that an element in Implicit VR has. Private ones are UN: what a private dictionary
     says might be another vendor's."""
+    if tag == PIXEL_DATA and 0 < (scope.number(BITS_ALLOCATED) or 0) <= 8:
+        return "OB"  # or OW, in which some swap the bytes of a big endian dataset and some do not
     if tag >> 16 & 1:
         return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
     vr = _dictionary_vr(tag)
