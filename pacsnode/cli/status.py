@@ -70,8 +70,9 @@ def _rows(status: Mapping[str, Any]) -> Iterator[Row]:
         yield "caller", f"{who}: {caller['associations']}"
     free, wanted = status["free_bytes"], status["min_free"]
     yield "free space", f"{free:,} bytes; C-STORE is refused below {wanted:,}"
-    for error in status["last_errors"]:
-        yield "error", f"{_time(error['at'])} {error['text']}"
+    for kind in ("error", "warning"):
+        for notice in status[f"last_{kind}s"]:
+            yield kind, f"{_time(notice['at'])} {notice['text']}"
 
 
 def _time(at: float) -> str:

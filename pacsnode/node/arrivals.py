@@ -1,27 +1,66 @@
 """Where the connection doctor's test object comes back in: at the running node, which indexes it,
 or, where none runs, at the command itself, in the node's place."""
 
+import re
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pacsnode.config.model import Configuration
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Model, Query, query_from_keys
-from pacsnode.errors import ConfigurationError
+from pacsnode.errors import ConfigurationError, NodeUnavailable
 from pacsnode.node.build import build_archive, build_settings
 from pacsnode.node.standing_in import standing_in
-from pacsnode.node.status import holder
+from pacsnode.node.status import ask, holder
 from pacsnode.scp.access import Access
 from pacsnode.scp.arrival import ArrivalOnly
+from pacsnode.scp.hosts import normalised
 from pacsnode.scu.doctor.arrivals import Arrival, TurnedAway
 from pacsnode.scu.doctor.sample import Sample
+from pacsnode.scu.doctor.steps import Cause
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
     from pacsnode.dicom.message import Peer
 
+# What the node logs of those whom it does not let in.
+_CALLER = re.compile(r"'(?P<ae_title>[^']*)' from (?P<host>[0-9a-fA-F.:]*[0-9a-fA-F])")
+_CAUSES = {"check_called_ae_title": Cause.OWN_TITLE, "associations": Cause.OWN_LIMITS}
+
 Remove = Callable[["Archive", Query], int]
+
+
+class Watch:
+    """Sees whom the running node turns away, from now on, that is the peer by its AE title or by
+    one of its `hosts`."""
+
+    def __init__(self, folder: Path, ae_title: str, hosts: Collection[str]) -> None:
+        self._folder = folder
+        self._ae_title = ae_title
+        self._hosts = {normalised(host) or host for host in hosts}
+        self._began = time.time()
+
+    def turned_away(self) -> Sequence[TurnedAway]:
+        """As the node's warnings tell it; nothing where no node answers."""
+        try:
+            warnings = ask(self._folder).get("last_warnings", ())
+        except NodeUnavailable:
+            return ()
+        texts = [str(one["text"]) for one in warnings if one["at"] >= self._began]
+        texts = [text for text in texts if " counts as unknown: " not in text]  # it was let in
+        return [found for text in texts if (found := self._understand(text)) is not None]
+
+    def _understand(self, text: str) -> TurnedAway | None:
+        match = _CALLER.search(text)
+        if match is None or not (
+            match["ae_title"] == self._ae_title or normalised(match["host"]) in self._hosts
+        ):
+            return None
+        cause = next((cause for word, cause in _CAUSES.items() if word in text), Cause.OWN_RIGHTS)
+        return TurnedAway(cause, text, match.groupdict())
 
 
 class NodeArrivals:
@@ -33,6 +72,7 @@ class NodeArrivals:
         configuration: Configuration,
         sample: Sample,
         remove: Remove,
+        watch: "Watch",
         stand_in: ArrivalOnly | None,
         stack: ExitStack,
     ) -> None:
@@ -40,15 +80,10 @@ class NodeArrivals:
         keys = [f"StudyInstanceUID={sample.study_instance_uid}"]
         self._query = query_from_keys(Level.STUDY, Model.STUDY_ROOT, keys, retrieve=True)
         self._remove = remove
+        self._watch = watch
         self._stand_in = stand_in
         self._stack = stack
         self._archive: Archive | None = None
-
-    @property
-    def hint(self) -> str:
-        if self._stand_in is not None:
-            return ""
-        return "had it come here and been turned away, the running node's log would say so"
 
     def arrived(self) -> Arrival | None:
         if self._stand_in is not None and self._stand_in.arrival is not None:
@@ -63,7 +98,8 @@ class NodeArrivals:
         return Arrival(stored.source_ae_title, "", "the running node")
 
     def turned_away(self) -> Sequence[TurnedAway]:
-        return tuple(self._stand_in.turned_away) if self._stand_in is not None else ()
+        own = self._stand_in.turned_away if self._stand_in is not None else ()
+        return (*own, *self._watch.turned_away())
 
     def remove(self) -> int:
         archive = self._opened()
@@ -87,6 +123,7 @@ def arrival_desk(
     """While this is entered, `sample` can come in, from `peer` at one of `hosts`. Raises
     ConfigurationError where nobody can listen."""
     with ExitStack() as stack:
+        watch = Watch(configuration.data_dir, peer.ae_title, hosts)
         stand_in = None
         if not holder(configuration.data_dir):
             access = Access(build_settings(configuration))
@@ -97,4 +134,4 @@ def arrival_desk(
                 if not holder(configuration.data_dir):  # a node that has started meanwhile
                     raise
                 stand_in = None
-        yield NodeArrivals(configuration, sample, remove, stand_in, stack)
+        yield NodeArrivals(configuration, sample, remove, watch, stand_in, stack)

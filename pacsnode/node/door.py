@@ -23,10 +23,9 @@ def describe(configuration: Configuration, seen_as: str) -> Ours:
     """What a peer has to be told, to which we are at the address `seen_as`. The ports are those of
     the running node, if one runs."""
     listen = configuration.listen
-    own = _address_of(listen.host)
-    host = (seen_as or socket.gethostname()) if own is None or own.is_unspecified else listen.host
-    if own is None:  # a name
-        host = listen.host
+    host, own = listen.host, _address_of(listen.host)
+    if own is not None and (own.is_unspecified or (own.is_loopback and not _is_loopback(seen_as))):
+        host = seen_as or socket.gethostname()
     port, tls_port = listen.port, listen.tls.port if listen.tls is not None else None
     with suppress(NodeUnavailable):
         port, tls_port = _ports(str(ask(configuration.data_dir).get("address", "")))

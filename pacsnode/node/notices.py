@@ -1,6 +1,6 @@
 """What the processes of a node have to say to whoever asks how it is: what is wrong now, and the
-last errors that they logged. In memory that they share, so that the supervisor tells what a worker
-that is stuck or dead wrote down."""
+last errors and warnings that they logged. In memory that they share, so that the supervisor tells
+what a worker that is stuck or dead wrote down."""
 
 import logging
 import mmap
@@ -14,8 +14,9 @@ from typing import NamedTuple
 _CELL = struct.Struct("=IHd")  # checksum, length, time
 _TEXT = 500  # bytes of a text
 _SIZE = _CELL.size + _TEXT
-_ERRORS = 8  # that each process keeps
-_CELLS = 1 + _ERRORS
+_KEPT = 8  # errors, and warnings, that each process keeps
+_ERRORS, _WARNINGS = range(1, 1 + _KEPT), range(1 + _KEPT, 1 + 2 * _KEPT)
+_CELLS = 1 + 2 * _KEPT
 
 
 class Notice(NamedTuple):
@@ -47,11 +48,18 @@ class Notices:
 
     def errors(self) -> list[Notice]:
         """The last ones of all processes, newest first."""
-        found = [notice for page in self._pages() for notice in page.errors()]
-        return sorted(found, reverse=True)
+        return _newest_first(notice for page in self._pages() for notice in page.errors())
+
+    def warnings(self) -> list[Notice]:
+        """The same of warnings: who was refused, above all."""
+        return _newest_first(notice for page in self._pages() for notice in page.warnings())
 
     def _pages(self) -> Iterator["Page"]:
         return map(self.page, range(self._processes))
+
+
+def _newest_first(notices: Iterable[Notice]) -> list[Notice]:
+    return sorted(notices, reverse=True)
 
 
 class Page:
@@ -61,7 +69,7 @@ class Page:
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
         self._lock = threading.Lock()
-        self._count = 0
+        self._counts = {_ERRORS: 0, _WARNINGS: 0}
 
     def set_troubles(self, troubles: Iterable[str]) -> None:
         """What is wrong now, in place of what was."""
@@ -69,9 +77,16 @@ class Page:
 
     def remember(self, text: str) -> None:
         """An error, in place of the oldest one. From any thread."""
+        self._keep(text, _ERRORS)
+
+    def note(self, text: str) -> None:
+        """The same of a warning."""
+        self._keep(text, _WARNINGS)
+
+    def _keep(self, text: str, cells: range) -> None:
         with self._lock:
-            self._write(1 + self._count % _ERRORS, text)
-            self._count += 1
+            self._write(cells[self._counts[cells] % _KEPT], text)
+            self._counts[cells] += 1
 
     def clear(self) -> None:
         """For a process that takes the place of one that is no more: its errors stay."""
@@ -82,7 +97,13 @@ class Page:
         return notice.text if notice is not None else ""
 
     def errors(self) -> list[Notice]:
-        found = (self._read(1 + number) for number in range(_ERRORS))
+        return self._found(_ERRORS)
+
+    def warnings(self) -> list[Notice]:
+        return self._found(_WARNINGS)
+
+    def _found(self, cells: range) -> list[Notice]:
+        found = map(self._read, cells)
         return [notice for notice in found if notice is not None]
 
     def _write(self, cell: int, text: str) -> None:
@@ -106,17 +127,20 @@ def _checksum(data: bytes, at: float) -> int:
 
 
 class ErrorKeeper(logging.Handler):
-    """Writes errors that are logged down on a page, without what a traceback would add."""
+    """Writes errors and warnings that are logged down on a page, without what a traceback would
+    add."""
 
     def __init__(self, page: Page) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__(logging.WARNING)
         self._page = page
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._page.remember(record.getMessage())
+        keep = self._page.remember if record.levelno >= logging.ERROR else self._page.note
+        keep(record.getMessage())
 
 
 def keep_errors(page: Page) -> None:
-    """What this process logs as an error from now on is kept on `page`, and on no other."""
+    """What this process logs as an error or a warning from now on is kept on `page`, and on no
+    other."""
     logger = logging.getLogger("pacsnode")
     logger.handlers[:] = [ErrorKeeper(page)]

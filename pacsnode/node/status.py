@@ -146,6 +146,7 @@ def describe(
         "callers": [caller._asdict() for caller in callers],
         "workers": list(workers),
         "last_errors": [notice._asdict() for notice in notices.errors()],
+        "last_warnings": [notice._asdict() for notice in notices.warnings()],
     }
 
 

@@ -9,9 +9,10 @@ from pacsnode.tls.contexts import (
     server_context,
     trusting_context,
 )
-from pacsnode.tls.failure import Fault, alert, client_fault, fault_of, reason, server_fault
+from pacsnode.tls.failure import SUITES, Fault, alert, client_fault, fault_of, reason, server_fault
 
 __all__ = [
+    "SUITES",
     "Certificate",
     "Fault",
     "Outgoing",

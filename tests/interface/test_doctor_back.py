@@ -4,6 +4,7 @@ at our own door."""
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -233,6 +234,24 @@ def test_orthanc_calls_itself_otherwise_than_we_call_it(tmp_path: Path) -> None:
     pasted = found.configured(tmp_path)["modalities"]["ORTHANC"]
     assert pasted["host"] == "127.0.0.1"
     assert "store" in pasted["allow"]
+
+
+def test_the_running_node_says_whom_it_turned_away(tmp_path: Path, start_node: StartNode) -> None:
+    port, rest_port, own_port = (free_port_number() for _ in range(3))
+    config = configuration(own_port, port)
+    node = start_node(config, folder=tmp_path / "me")
+    with orthanc(tmp_path / "orthanc", port, rest_port, own_port):
+        found = check_move(node.folder, config)
+        assert (found.code, found.failure["cause"]) == (1, "own_rights")
+        assert "'ORTHANC' from 127.0.0.1 may not store" in found.failure["text"]
+        row = "\n".join(found.failure["configuration"].splitlines()[1:])
+        config = config.replace("modalities: {", "modalities:\n  ").replace("}}\n", "}\n")
+        corrected = f"{config}{row}\n"
+        (node.folder / "config.yaml").write_text(corrected, "utf-8")
+        node.process.send_signal(signal.SIGHUP)
+        node.wait_for_log("reloaded")
+        again = check_move(node.folder, corrected)
+    assert again.code == 0, again.errors
 
 
 def test_orthanc_with_a_wrong_port_says_nothing_and_is_understood(tmp_path: Path) -> None:

@@ -29,6 +29,17 @@ def test_the_last_errors_are_kept_newest_first() -> None:
     assert texts == ["the supervisor's", *(f"error {number}" for number in range(99, 91, -1))]
 
 
+def test_the_last_warnings_cost_no_error_its_place() -> None:
+    notices = Notices(1)
+    page = notices.page(0)
+    page.remember("an error")
+    for number in range(100):
+        page.note(f"warning {number}")
+    assert [notice.text for notice in notices.errors()] == ["an error"]
+    texts = [notice.text for notice in notices.warnings()]
+    assert texts == [f"warning {number}" for number in range(99, 91, -1)]
+
+
 def test_what_a_process_wrote_outlives_it() -> None:
     notices = Notices(2)
     child = os.fork()
@@ -56,14 +67,18 @@ def test_half_a_text_counts_as_nothing() -> None:
     assert notices.troubles() == []
 
 
-def test_only_errors_are_kept_and_on_one_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_and_warnings_are_kept_apart_and_on_one_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     logger = logging.getLogger("pacsnode")
     monkeypatch.setattr(logger, "handlers", [])
     notices = Notices(2)
     keep_errors(notices.page(0))
     keep_errors(notices.page(1))
+    logging.getLogger("pacsnode.anything").info("a word")
     logging.getLogger("pacsnode.anything").warning("a warning")
     logging.getLogger("pacsnode.anything").error("an error of %s", "CT1")
     assert [notice.text for notice in notices.page(1).errors()] == ["an error of CT1"]
-    assert notices.page(0).errors() == []
+    assert [notice.text for notice in notices.warnings()] == ["a warning"]
+    assert notices.page(0).errors() == notices.page(0).warnings() == []
     assert [type(handler) for handler in logger.handlers] == [ErrorKeeper]

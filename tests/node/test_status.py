@@ -58,7 +58,7 @@ def test_a_node_that_is_well_says_so(start_node: StartNode, workers: int) -> Non
     assert status["associations"] == 1
     (caller,) = status["callers"]
     assert caller == {"ae_title": "TEST", "host": "127.0.0.1", "name": None, "associations": 1}
-    assert status["last_errors"] == []
+    assert status["last_errors"] == status["last_warnings"] == []
     assert len(status["workers"]) == (workers if workers > 1 else 0)
     assert sum(worker["connections"] for worker in status["workers"]) == (workers > 1)
     assert status["free_bytes"] > status["min_free"]

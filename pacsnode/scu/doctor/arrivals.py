@@ -29,10 +29,6 @@ class TurnedAway:
 class Arrivals(Protocol):
     """Of one object. Its methods raise IndexFailure, StorageError, ConfigurationError."""
 
-    @property
-    def hint(self) -> str:
-        """Where to look for those who were turned away, where `turned_away` cannot know."""
-
     def arrived(self) -> Arrival | None:
         """Who brought it, once it is here."""
 

@@ -7,7 +7,7 @@ from pacsnode.dicom.message import Peer
 from pacsnode.dicom.route import Route, Shown
 from pacsnode.errors import PeerUnreachable
 from pacsnode.scu.doctor.steps import Cause, Step, failed, ok, skipped
-from pacsnode.tls import Fault, fault_of, reason
+from pacsnode.tls import SUITES, Fault, fault_of, reason
 
 _UNREACHABLE = {
     errno.ECONNREFUSED: Cause.REFUSED,
@@ -95,9 +95,12 @@ def insecure(name: str, route: Route, error: BaseException | None) -> Step:
         return failed(name, Cause.TLS_FAILED, "the host name is none that a certificate can have")
     if isinstance(error, TimeoutError):
         return failed(name, Cause.NO_TLS, "no answer to the TLS handshake: it speaks no TLS here")
-    cause = _FAULTS.get(fault_of(error), Cause.TLS_FAILED)
+    fault = fault_of(error)
+    cause = _FAULTS.get(fault, Cause.TLS_FAILED)
     words = cause.value
-    if cause is Cause.NO_TLS:
+    if fault is Fault.REFUSED:
+        words = f"it refuses: it may demand a certificate of ours, or know none of {SUITES}"
+    elif cause is Cause.NO_TLS:
         words = f"{words} on this port"
     elif cause in (Cause.CERTIFICATE_REFUSED, Cause.TLS_FAILED, Cause.UNTRUSTED):
         words = f"{words}: {reason(error)}"

@@ -71,7 +71,8 @@ def associate(peer: Peer, route: Route, connect: Connect) -> Opened:
         return Opened(_look_around(peer, route, error))
     does = [uid for uid in SERVICES if accepted(channel.contexts, uid) is not None]
     text = (
-        f"accepted: {peer.calling_ae_title} may call {peer.ae_title}; it does {_listed(does) or 0}"
+        f"accepted: {peer.calling_ae_title} may call {peer.ae_title}; it does "
+        f"{_listed(does) or 'nothing of what was asked for'}"
     )
     return Opened(ok("association", text, services=[SERVICES[uid] for uid in does]), channel)
 

@@ -155,8 +155,6 @@ def _await(arrivals: Arrivals, seconds: float, sleep: Sleep) -> Step | None:
 
 def _because_of_us(moved: Step, arrivals: Arrivals) -> Step:
     """A C-MOVE that failed because the peer came, and was not let in."""
-    if arrivals.hint and moved.cause in (Cause.NOT_DELIVERED, Cause.NOT_MOVED):
-        return replace(moved, text=f"{moved.text}; {arrivals.hint}")
     for one in arrivals.turned_away():
         text = f"{moved.text}; but this node turned it away: {one.text}"
         return failed(moved.name, one.cause, text, **one.details)
@@ -166,12 +164,10 @@ def _because_of_us(moved: Step, arrivals: Arrivals) -> Step:
 def _lost_on_the_way(peer: Peer, arrivals: Arrivals) -> Step:
     for one in arrivals.turned_away():
         return failed("arrival", one.cause, f"turned away: {one.text}", **one.details)
-    hint = f"; {arrivals.hint}" if arrivals.hint else ""
     return failed(
         "arrival",
         Cause.DELIVERED_ELSEWHERE,
-        f"nothing has come here: {peer.ae_title}'s entry for our AE title leads to somebody else"
-        f"{hint}",
+        f"nothing has come here: {peer.ae_title}'s entry for our AE title leads to somebody else",
     )
 
 
