@@ -4,6 +4,7 @@ configuration that it is given. tests/interface/test_conformance.py holds it aga
 import ast
 from collections.abc import Callable, Iterator
 from datetime import date
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,23 @@ from pacsnode.audit import events
 from pacsnode.audit.event import Code
 from pacsnode.config.load import load
 from pacsnode.config.model import Configuration
+from pacsnode.config.model import Section as ConfigurationSection
 from pacsnode.dicom import status
 from pacsnode.dicom.level import COLUMNS, COMPUTED, OTHERS, Level
+from pacsnode.dicom.message import Extensions
 from pacsnode.dicom.query import Model
+from pacsnode.dicom.transcode import can_transcode
 from pacsnode.net.contexts import Service
-from pacsnode.node.conformance import keys, security, statement, statuses
+from pacsnode.node.build import changed_keys
+from pacsnode.node.conformance import (
+    keys,
+    negotiation,
+    recoding,
+    security,
+    settings,
+    statement,
+    statuses,
+)
 from pacsnode.node.conformance.document import Block, Document, Items, Paragraph, Section, Table
 
 PACKAGE = Path(__file__).parents[2] / "pacsnode"
@@ -31,9 +44,9 @@ Configure = Callable[..., Configuration]
 def configured(tmp_path: Path) -> Configure:
     """The configuration of a file with these settings."""
 
-    def configure(**settings: Any) -> Configuration:
+    def configure(**values: Any) -> Configuration:
         path = tmp_path / "config.yaml"
-        path.write_text(yaml.safe_dump(settings), "utf-8")
+        path.write_text(yaml.safe_dump(values), "utf-8")
         return load(path)
 
     return configure
@@ -181,7 +194,7 @@ CT1 = {"host": "10.0.0.7", "port": 4242}
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("values", "says"),
     [
         ({"ae_title": "ANOTHER"}, "ae_title | ANOTHER | "),
         ({"listen": {"port": 104}}, "PACSNODE | 127.0.0.1 | 104 | none"),
@@ -216,10 +229,58 @@ CT1 = {"host": "10.0.0.7", "port": 4242}
     ],
 )
 def test_what_is_configured_is_what_is_stated(
-    configured: Configure, settings: dict[str, Any], says: str
+    configured: Configure, values: dict[str, Any], says: str
 ) -> None:
     assert says not in texts_of(document_of(configured(access={"unknown_callers": "all"})))
-    assert says in texts_of(document_of(configured(**settings)))
+    assert says in texts_of(document_of(configured(**values)))
+
+
+def test_each_extension_has_its_effect() -> None:
+    assert set(negotiation.EXTENSIONS) == set(Extensions._fields)
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # of values that are none
+def test_what_takes_a_restart_is_what_a_running_node_does_not_take_over(
+    configured: Configure, tmp_path: Path
+) -> None:
+    (tmp_path / "node.pem").write_text("", "utf-8")
+    tls = {"certificate": "node.pem", "require_client_certificate": False}
+    running = configured(listen={"tls": tls}, audit={"syslog": {"host": "10.0.0.9"}})
+    rows = settings.parameter_table(running).rows
+    assert len(rows) > 35
+    for key_path, _, _, takes_restart in rows:
+        waiting = changed_keys(running, changed(running, key_path.split(".")))
+        assert bool(waiting) == (takes_restart == "Yes"), (key_path, waiting)
+
+
+def changed(section: ConfigurationSection, path: list[str]) -> Any:
+    """The same with another value at a key path, valid or not."""
+    name, *rest = path
+    value = changed(getattr(section, name), rest) if rest else object()
+    return section.model_copy(update={name: value})
+
+
+def test_responses_are_taken_for_what_scu_takes_them() -> None:
+    rows = {row[0]: row[1] for row in statuses.response_table().rows}
+    assert rows == {
+        "Success": "0000",
+        "Pending": "FF00 to FF01",
+        "Warning": "0001, 0107, 0116, B000 to BFFF",
+        "Cancel": "FE00",
+        "Failure": "all others",
+    }
+
+
+def test_what_can_be_recoded_is_read_and_made_as_listed() -> None:
+    rows = recoding.recoding_table().rows
+    uids = [row[1] for row in rows]
+    assert len(uids) > 15
+    for (_, source, is_read, *_), (_, target, _, is_made, lossy) in product(rows, rows):
+        if source == target:
+            continue
+        assert can_transcode(source, target) == (is_read == is_made == "Yes"), (source, target)
+        if lossy != "No":
+            assert can_transcode(source, target, may_lose=True) == (is_read == "Yes")
 
 
 def test_secrets_are_said_to_be_set_and_no_more(configured: Configure, tmp_path: Path) -> None:

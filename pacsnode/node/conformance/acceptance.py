@@ -132,10 +132,10 @@ _SAME_BYTES = {
 
 
 def _comments() -> Table:
-    rows = (
+    rows = {
         (statuses.answered(Service.STORE, error), comment) for error, comment in COMMENTS.items()
-    )
-    return table("C-STORE: Error Comments", ("Status Code", "Error Comment"), rows)
+    }
+    return table("C-STORE: Error Comments", ("Status Code", "Error Comment"), iter(sorted(rows)))
 
 
 def _query() -> Section:
@@ -164,9 +164,10 @@ def _query() -> Section:
 
 _MATCHING = (
     (
-        "PN: without regard to upper and lower case, accents and empty components at the end; else "
-        "exact, unless * or ? stand in it. A key of one component group is tried against each "
-        "stored group, a key with = group by group."
+        "PN: without regard to upper and lower case, accents, full and half width, the shape of "
+        "apostrophes and hyphens, and empty components at the end; else exact, unless * or ? stand "
+        "in it. A key of one component group is tried against each stored group, a key with = "
+        "group by group."
     ),
     (
         "Other texts: upper and lower case apart. Leading and trailing spaces do not count; * "

@@ -89,8 +89,8 @@ def annexes(configuration: Configuration) -> Section:
     if lossy:
         created += (
             f" But to {', '.join(lossy)} copies may be sent that were compressed with losses: each "
-            "has a SOP Instance UID of its own, the attributes of lossy compression, and a "
-            "reference to its source."
+            "has a SOP Instance UID of its own, always the same for the same copy, and what the "
+            "table Attributes of Lossy Copies says. They are not kept."
         )
     return Section(
         "Annexes",

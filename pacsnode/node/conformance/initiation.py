@@ -5,7 +5,7 @@ from pacsnode.config.model import Configuration
 from pacsnode.dicom.message import ProposedContext
 from pacsnode.jobs.commit import PROPOSAL as REPORT_PROPOSAL
 from pacsnode.net.contexts import Service
-from pacsnode.node.conformance import contexts, registry, statuses
+from pacsnode.node.conformance import contexts, recoding, registry, statuses
 from pacsnode.node.conformance.document import Block, Paragraph, Section, paragraphs
 from pacsnode.scu.commit import MOST_REFERENCES
 from pacsnode.scu.commit import PROPOSAL as COMMIT_PROPOSAL
@@ -18,9 +18,13 @@ SENT_DEFAULT = "Proposed Transfer Syntaxes, Send Instances"
 def initiation_policy(configuration: Configuration) -> Section:
     return Section(
         "Association Initiation Policy",
-        paragraphs(
-            "The node proposes one transfer syntax, or those of no pixel compression, in each "
-            "presentation context; it calls a remote AE as Remote AE Titles says."
+        (
+            *paragraphs(
+                "The node proposes one transfer syntax, or those of no pixel compression, in each "
+                "presentation context; it names itself to a remote AE as Remote AE Titles says, "
+                "and proposes neither an asynchronous operations window nor a user identity."
+            ),
+            statuses.response_table(),
         ),
         (
             _activity(
@@ -90,9 +94,19 @@ def _send(configuration: Configuration) -> Section:
             may_lose = modality.lossy_compression == "allowed"
             title = f"{SENT_DEFAULT} to {name}"
             blocks.append(contexts.sent_table(title, modality.transfer_syntaxes, may_lose=may_lose))
+    blocks += (
+        recoding.recoding_table(),
+        *paragraphs(
+            "Every transfer syntax that is read can be recoded into each that is made; an instance "
+            "whose pixel data do not fit a codec goes in the next of the transfer syntaxes that "
+            "the remote AE has accepted, or fails alone. Pixels are compressed with losses only "
+            "for a remote AE whose configuration says so."
+        ),
+    )
+    if any(one.lossy_compression == "allowed" for one in configuration.modalities.values()):
+        blocks.append(recoding.lossy_copy_table())
     blocks += paragraphs(
-        "A response of status 0000 is success, B000, B006, B007 and the other warnings are "
-        "warnings, all others failures of that instance; the rest goes on. An association that is "
+        "After a response that is a failure the other instances go on. An association that is "
         "lost is opened anew for the instances that are left; after A7xx one fresh association is "
         "tried."
     )

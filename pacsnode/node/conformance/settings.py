@@ -30,8 +30,14 @@ def _parameters(section: Section, path: str = "") -> Iterator[tuple[str, ...]]:
         if isinstance(value, Section):
             yield from _parameters(value, f"{key_path}.")
         elif key_path not in _WITHOUT_ROWS:
-            is_reloaded = key_path.partition(".")[0] in RELOADED
-            yield key_path, _text(value), field.description or "", "No" if is_reloaded else "Yes"
+            waits = "Yes" if takes_restart(key_path) else "No"
+            yield key_path, _text(value), field.description or "", waits
+
+
+def takes_restart(key_path: str) -> bool:
+    """Whether a running node goes on without a change of this setting: see build.reloaded."""
+    is_certificate = key_path.startswith("listen.tls.") and key_path != "listen.tls.port"
+    return key_path.partition(".")[0] not in RELOADED and not is_certificate
 
 
 def _text(value: object) -> str:

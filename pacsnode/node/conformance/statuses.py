@@ -9,12 +9,13 @@ from pacsnode.dicom import status
 from pacsnode.dicom.commitment import MOST_REFERENCES
 from pacsnode.errors import PacsnodeError
 from pacsnode.net.contexts import Service
-from pacsnode.node.conformance.document import Table
+from pacsnode.node.conformance.document import Table, table
 from pacsnode.scp.commit import STATUS as COMMIT_ERRORS
 from pacsnode.scp.failure import Table as Errors
 from pacsnode.scp.failure import status_of
 from pacsnode.scp.find import STATUS as FIND_ERRORS
 from pacsnode.scp.retrieve import STATUS as RETRIEVE_ERRORS
+from pacsnode.scp.retrieve import TELL_EACH, TELL_EVERY
 from pacsnode.scp.store import STATUS as STORE_ERRORS
 
 COLUMNS = ("Service Status", "Status Code", "Further Meaning", "When")
@@ -36,16 +37,19 @@ class Meaning(NamedTuple):
     when: str = ""
 
 
-_SUCCESS = Meaning("Success", "done")
-_CANCELLED = Meaning("Terminated due to Cancel request", "a C-CANCEL came")
-_COUNTED = "while sub-operations go on: within a second of the one before, and every 100 instances"
+_MOST_RANGES = 4
+
+_COUNTED = (
+    f"while sub-operations go on, every {TELL_EVERY:g} s and {TELL_EACH} instances, "
+    "with all four counters"
+)
 
 _RETRIEVE: Mapping[int, Meaning] = {
     status.SUCCESS: Meaning(
         "Sub-operations Complete - No Failures",
         "all instances went out, or none matched (the counters are then 0)",
     ),
-    status.PENDING: Meaning("Sub-operations are continuing", f"{_COUNTED}, with all four counters"),
+    status.PENDING: Meaning("Sub-operations are continuing", _COUNTED),
     status.CANCELLED: Meaning(
         "Sub-operations terminated due to a Cancel Indication",
         "a C-CANCEL came; what was under way is finished, nothing further begun",
@@ -60,8 +64,7 @@ _RETRIEVE: Mapping[int, Meaning] = {
     ),
     status.CANNOT_PERFORM_SUBOPERATIONS: Meaning(
         "Out of Resources - Unable to perform sub-operations",
-        "all sub-operations failed; of a C-MOVE also where the destination cannot be reached, the "
-        "Error Comment says at which step",
+        "all sub-operations failed; the Error Comment says why the first did",
     ),
     status.DATASET_DOES_NOT_MATCH: Meaning("Identifier does not match SOP Class"),
     status.CANNOT_UNDERSTAND: Meaning("Unable to process"),
@@ -99,6 +102,11 @@ MEANINGS: Mapping[Service, Mapping[int, Meaning]] = {
     },
     Service.MOVE: {
         **_RETRIEVE,
+        status.CANNOT_PERFORM_SUBOPERATIONS: Meaning(
+            "Out of Resources - Unable to perform sub-operations",
+            "all sub-operations failed, or the destination cannot be reached; the Error Comment "
+            "says why the first failed, or at which step: name, TCP, TLS or association",
+        ),
         status.MOVE_DESTINATION_UNKNOWN: Meaning(
             "Refused: Move Destination unknown",
             "no remote AE of the configuration has this title; the Error Comment names it",
@@ -188,6 +196,41 @@ def common_table() -> Table:
     return _table("All Services: Further Response Statuses", OF_ALL)
 
 
+def response_table() -> Table:
+    """What the node takes the responses of others for."""
+    codes = range(0x10000)
+    rows = (
+        (kind, _ranges([code for code in codes if kind_of(code) == kind]), effect)
+        for kind, effect in _EFFECTS.items()
+    )
+    return table("Responses to Requests of the Node", ("Taken for", "Status Codes", "Effect"), rows)
+
+
+_EFFECTS = {
+    "Success": "done",
+    "Pending": "further responses follow",
+    "Warning": "done, with a remark in the log; a retrieve ends with B000",
+    "Cancel": "ended early, as asked",
+    "Failure": "named in the log with the Error Comment; a command ends with exit code 1",
+}
+
+
+def _ranges(codes: list[int]) -> str:
+    """Successive codes as one range; where there are many ranges, all others."""
+    ranges: list[list[int]] = []
+    for code in codes:
+        if ranges and ranges[-1][1] == code - 1:
+            ranges[-1][1] = code
+        else:
+            ranges.append([code, code])
+    if len(ranges) > _MOST_RANGES:
+        return "all others"
+    return ", ".join(
+        status.text(first) if first == last else f"{status.text(first)} to {status.text(last)}"
+        for first, last in ranges
+    )
+
+
 def report_table() -> Table:
     return _table("N-EVENT-REPORT: Response Statuses", OF_REPORTS)
 
@@ -210,7 +253,7 @@ def title_of(service: Service) -> str:
 def _table(title: str, meanings: Mapping[int, Meaning], errors: Errors | None = None) -> Table:
     errors = errors or {}
     codes = sorted({*meanings, *errors.values()})
-    rows = [(_kind(code), status.text(code), *_words(code, meanings, errors)) for code in codes]
+    rows = [(kind_of(code), status.text(code), *_words(code, meanings, errors)) for code in codes]
     return Table(title, COLUMNS, tuple(rows))
 
 
@@ -226,10 +269,11 @@ def _first_sentence(error: type[Exception]) -> str:
     """What an error stands for, as its own docstring says."""
     text = " ".join((inspect.getdoc(error) or "").split())
     sentence = text.partition(". ")[0].removesuffix(".")
-    return sentence[:1].lower() + sentence[1:]
+    return sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]
 
 
-def _kind(code: int) -> str:
+def kind_of(code: int) -> str:
+    """The group that a status is in (PS3.7 annex C)."""
     if status.is_success(code):
         return "Success"
     if status.is_pending(code):
