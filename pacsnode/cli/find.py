@@ -16,6 +16,7 @@ from pacsnode.cli.run import Run
 @options.fuzzy
 @options.form
 @options.root
+@options.priority
 @options.aet
 @click.pass_obj
 def command(
@@ -26,6 +27,7 @@ def command(
     fuzzy: bool,
     form: str,
     root: str | None,
+    priority: str,
     aet: str | None,
 ) -> None:
     """Ask PEER what it has (C-FIND).
@@ -48,7 +50,8 @@ def command(
             complain(f"{target} does not agree to fuzzy matching: names are matched as they stand")
 
     connect = build_connect(run.configuration)
-    with closing(find(connect, target, model, identifier, asked, on_agreed)) as answers:
+    urgency = options.PRIORITIES[priority]
+    with closing(find(connect, target, model, identifier, asked, on_agreed, urgency)) as answers:
         count = show_datasets(answers, columns(level, options.tags_of(level_name, keys)), form)
     if not count:
         complain("no match")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pacsnode.dicom.message import Peer
     from pacsnode.dicom.query import Model, Query
 
+# As of dicom.message.IdentifierRequest.
+PRIORITIES = {"low": 2, "medium": 0, "high": 1}
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 peer = click.argument("peer")
@@ -56,6 +59,13 @@ root = click.option(
     "--root",
     type=click.Choice(["patient", "study"]),
     help="Information model. Default: patient for the patient level, else study.",
+)
+priority = click.option(
+    "--priority",
+    type=click.Choice(list(PRIORITIES)),
+    default="medium",
+    show_default=True,
+    help="What PEER is told of how urgent it is; our own work for it waits by it too.",
 )
 paths = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 studies = click.option("--study", "studies", metavar="UID", multiple=True, help="Our own study.")

@@ -320,13 +320,15 @@ class Channel(Protocol):
         comes next. What the two raise passes through, the association being aborted if the message
         was under way."""
 
-    def find(self, context: Context, identifier: bytes) -> Iterator[Response]:
+    def find(self, context: Context, identifier: bytes, priority: int = 0) -> Iterator[Response]:
         """C-FIND; closing the iterator before its end sends a C-CANCEL and drains the rest."""
 
-    def move(self, context: Context, identifier: bytes, destination: str) -> Iterator[Response]:
+    def move(
+        self, context: Context, identifier: bytes, destination: str, priority: int = 0
+    ) -> Iterator[Response]:
         """C-MOVE to the application entity titled `destination`; closing early cancels."""
 
-    def get(self, context: Context, identifier: bytes) -> Iterator[Response]:
+    def get(self, context: Context, identifier: bytes, priority: int = 0) -> Iterator[Response]:
         """C-GET; what arrives goes to the `on_store` given on connecting; closing early cancels."""
 
     def action(

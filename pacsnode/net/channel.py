@@ -124,17 +124,24 @@ class AssociationChannel:
             meanwhile()
             return self._response(commands.C_STORE_RQ, message_id, tick)
 
-    def find(self, context: Context, identifier: bytes) -> Iterator[Response]:
-        return self._query(commands.C_FIND_RQ, context, identifier)
+    def find(self, context: Context, identifier: bytes, priority: int = 0) -> Iterator[Response]:
+        return self._query(commands.C_FIND_RQ, context, identifier, priority)
 
-    def move(self, context: Context, identifier: bytes, destination: str) -> Iterator[Response]:
-        return self._query(commands.C_MOVE_RQ, context, identifier, destination)
+    def move(
+        self, context: Context, identifier: bytes, destination: str, priority: int = 0
+    ) -> Iterator[Response]:
+        return self._query(commands.C_MOVE_RQ, context, identifier, priority, destination)
 
-    def get(self, context: Context, identifier: bytes) -> Iterator[Response]:
-        return self._query(commands.C_GET_RQ, context, identifier)
+    def get(self, context: Context, identifier: bytes, priority: int = 0) -> Iterator[Response]:
+        return self._query(commands.C_GET_RQ, context, identifier, priority)
 
     def _query(
-        self, field: int, context: Context, identifier: bytes, destination: str | None = None
+        self,
+        field: int,
+        context: Context,
+        identifier: bytes,
+        priority: int,
+        destination: str | None = None,
     ) -> Iterator[Response]:
         message_id = self._next_message_id()
         command = commands.encode(
@@ -143,7 +150,7 @@ class AssociationChannel:
                 commands.COMMAND_FIELD: field,
                 commands.MESSAGE_ID: message_id,
                 commands.MOVE_DESTINATION: destination,
-                commands.PRIORITY: 0,
+                commands.PRIORITY: priority,
                 commands.COMMAND_DATA_SET_TYPE: 1,
             }
         )

@@ -13,6 +13,7 @@ DIMSE_N = range(N_EVENT_REPORT_RQ, N_DELETE_RQ + 1)  # PS3.7 10.1
 RESPONSE = 0x8000
 
 NO_DATASET = 0x0101
+PRIORITIES = (0, 1, 2)  # medium, high, low
 
 LONGEST_COMMAND = 64 << 10  # bytes; the longest real one has a few hundred
 
@@ -79,6 +80,12 @@ class Command:
     @property
     def field(self) -> int:
         return self.required(COMMAND_FIELD)
+
+    @property
+    def priority(self) -> int:
+        """Medium (0) where it is missing or none there is: nothing but time depends on it."""
+        value = int.from_bytes(self.elements.get(PRIORITY, b""), "little")
+        return value if value in PRIORITIES else 0
 
     @property
     def has_dataset(self) -> bool:

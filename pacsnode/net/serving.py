@@ -112,6 +112,7 @@ class _Common(TypedDict):
     identifier: bytes
     cancelled: Callable[[], bool]
     send: Callable[[Answer], None]
+    priority: int
 
 
 class Server:
@@ -212,6 +213,7 @@ class Server:
             identifier=bytes(message.data or b""),
             cancelled=operation.is_cancelled,
             send=operation.respond,
+            priority=message.command.priority,
         )
         if service is Service.FIND:
             return FindRequest(**common)

@@ -109,7 +109,10 @@ def _regular(path: Path, skipped: Skipped) -> Iterator[Path]:
 def name_of(request: StoreRequest) -> str:
     """A file name from the SOP Instance UID, which is untrusted: hashed where it is not digits and
     dots."""
-    uid = request.sop_instance_uid
+    return file_name(request.sop_instance_uid)
+
+
+def file_name(uid: str) -> str:
     if 0 < len(uid) <= LONGEST_NAME and set(uid) <= set("0123456789.") and uid[0].isdigit():
         return f"{uid}.dcm"
     return f"{hashlib.sha256(uid.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}.dcm"

@@ -72,22 +72,48 @@ def get(
     *,
     name: Callable[[StoreRequest], str] = name_of,
     received: Callable[[Path], None] = lambda path: None,
+    priority: int = 0,
 ) -> Generator[Progress, None, None]:
     """Fetch what `identifier` selects into `folder`, one file for each instance, named by `name`,
     which must not trust the request's UIDs. Yields the peer's answers, the last one final, whatever
     its status. Closing early sends a C-CANCEL. Raises NetworkError, and OSError where the folder
     cannot be made."""
+    classes = sop_classes(connect, peer, model, identifier)
+    with (
+        ending(open_for_get(connect, peer, model, classes, folder, name, received)) as channel,
+        closing_early(get_on(channel, model, identifier, priority)) as answers,
+    ):
+        yield from answers
+
+
+def open_for_get(
+    connect: Connect,
+    peer: Peer,
+    model: Model,
+    sop_class_uids: Iterable[str],
+    folder: Path,
+    name: Callable[[StoreRequest], str] = name_of,
+    received: Callable[[Path], None] = lambda path: None,
+) -> Channel:
+    """An association that takes instances of these SOP classes, of all usual ones where none are
+    named, into `folder`. As `get`."""
     folder.mkdir(parents=True, exist_ok=True)
-    classes = sop_classes(connect, peer, model, identifier) or usual_classes()
 
     def on_store(request: StoreRequest) -> FileSink:
         return FileSink(folder, name(request), request, received)
 
-    with ending(connect(peer, propose(model, classes), on_store)) as channel:
-        context = context_for(channel, Service.GET, model)
-        with closing_early(channel.get(context, encode(identifier, context))) as responses:
-            for response in responses:
-                yield progress(response, context)
+    return connect(peer, propose(model, list(sop_class_uids) or usual_classes()), on_store)
+
+
+def get_on(
+    channel: Channel, model: Model, identifier: Dataset, priority: int = 0
+) -> Generator[Progress, None, None]:
+    """C-GET on it; otherwise as `get`."""
+    context = context_for(channel, Service.GET, model)
+    data = encode(identifier, context)
+    with closing_early(channel.get(context, data, priority)) as responses:
+        for response in responses:
+            yield progress(response, context)
 
 
 def propose(model: Model, sop_class_uids: Iterable[str]) -> list[ProposedContext]:

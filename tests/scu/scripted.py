@@ -172,15 +172,17 @@ class ScriptedChannel:
         self.datasets[operation.sop_instance_uid] = data
         return response
 
-    def find(self, context: Context, identifier: bytes) -> Iterator[Response]:
+    def find(self, context: Context, identifier: bytes, priority: int = 0) -> Iterator[Response]:
         assert self.answers is not None
         return self.answers(context, identifier)
 
-    def move(self, context: Context, identifier: bytes, destination: str) -> Iterator[Response]:
+    def move(
+        self, context: Context, identifier: bytes, destination: str, priority: int = 0
+    ) -> Iterator[Response]:
         assert self.answers is not None
         return self.answers(context, identifier)
 
-    def get(self, context: Context, identifier: bytes) -> Iterator[Response]:
+    def get(self, context: Context, identifier: bytes, priority: int = 0) -> Iterator[Response]:
         assert self.answers is not None
         return self.answers(context, identifier)
 
