@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pydicom._uid_dict import UID_dictionary
-
+from pacsnode.dicom.uid import name_of
 from pacsnode.net.associate import AnsweredContext, ProposedContext
 from pacsnode.net.contexts import Service, service_of
 
@@ -53,9 +52,3 @@ def _named(uids: Sequence[str]) -> str:
     names = [name_of(uid) for uid in dict.fromkeys(uids)]
     more = f" and {len(names) - MOST_SYNTAXES} more" if len(names) > MOST_SYNTAXES else ""
     return (", ".join(names[:MOST_SYNTAXES]) or "none") + more
-
-
-def name_of(uid: str) -> str:
-    """As the standard calls it, with its UID; of strangers' UIDs no more than a UID's length."""
-    known = UID_dictionary.get(uid)
-    return f"{known[0]} ({uid})" if known else uid[:64] or "an empty UID"

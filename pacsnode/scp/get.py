@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from pacsnode.dicom.message import Answer, GetRequest, Tick
 from pacsnode.scp.retrieve import retrieve
+from pacsnode.scp.summary import Summary
 from pacsnode.scp.witness import UNSEEN, SendingWitness
 from pacsnode.scu.codecs import Codecs
 from pacsnode.scu.plan import ANY, Wishes
@@ -38,4 +39,9 @@ def get(
         )
         return send_on(request.channel, sendables, sending, lambda: not request.cancelled())
 
-    yield from retrieve(request, archive, send_back, default_character_set, witness)
+    caller = request.caller
+    summary = Summary(
+        f"{caller.ae_title} at {caller.host}",
+        "it has to propose them with the SCP role (SCP/SCU Role Selection)",
+    )
+    yield from retrieve(request, archive, send_back, default_character_set, witness, summary)

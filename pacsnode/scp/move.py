@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from pacsnode.dicom.message import Answer, Connect, MoveRequest, Peer, Tick
 from pacsnode.scp.retrieve import retrieve
+from pacsnode.scp.summary import Offers
 from pacsnode.scp.witness import UNSEEN, SendingWitness
 from pacsnode.scu.codecs import Codecs
 from pacsnode.scu.sendable import Originator, Outcome, Sendable
@@ -26,11 +27,12 @@ def move(
     witness: SendingWitness = UNSEEN,
 ) -> Iterator[Answer]:
     """To the destination that access has found and allowed."""
+    offers = Offers(connect, destination)
     originator = Originator(request.caller.ae_title, request.message_id)
 
     def send_there(sendables: Iterable[Sendable], tick: Tick) -> Generator[Outcome, None, None]:
         return send(
-            connect,
+            offers,
             destination,
             sendables,
             originator=originator,
@@ -41,4 +43,4 @@ def move(
             priority=request.priority,
         )
 
-    yield from retrieve(request, archive, send_there, default_character_set, witness)
+    yield from retrieve(request, archive, send_there, default_character_set, witness, offers)

@@ -2,9 +2,7 @@
 told (PS3.4 C.4.2 and C.4.3)."""
 
 import logging
-import struct
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -32,7 +30,9 @@ from pacsnode.errors import (
     PacsnodeError,
     StorageError,
 )
+from pacsnode.scp.failed_list import failed_list
 from pacsnode.scp.failure import Table, failure, status_of
+from pacsnode.scp.summary import Summary
 from pacsnode.scp.witness import UNSEEN, SendingWitness
 from pacsnode.scu.sendable import Outcome, Sendable
 
@@ -67,10 +67,7 @@ ASK_EACH = 500  # instances counted between two looks at whether the peer is sti
 LOGGED_IN_FULL = 10  # sub-operations that ended in the same way
 UIDS_A_LINE = 500  # in the log: systemd's journal cuts lines at 48 KB
 
-IMPLICIT_LITTLE = "1.2.840.10008.1.2"
-EXPLICIT_BIG = "1.2.840.10008.1.2.2"
-DEFLATED = "1.2.840.10008.1.2.1.99"
-LONGEST_SHORT_VALUE = 65_534  # bytes of a UI element in Explicit VR (PS3.5 7.1.2)
+LONGEST_COMMENT = 64  # characters (PS3.7 C.4)
 
 STEPS = {"name": "name", "tcp": "TCP", "tls": "TLS", "association": "association"}
 
@@ -111,6 +108,7 @@ def retrieve(
     send: Send,
     default_character_set: str | None = None,
     witness: SendingWitness = UNSEEN,
+    summary: Summary | None = None,
 ) -> Iterator[Answer]:
     """Answer a C-MOVE or C-GET: pending answers leave through `request.send`, so that they can do
     so while an instance is under way; the final one is yielded. Raises what tells that the
@@ -132,9 +130,12 @@ def retrieve(
     sendables = (ArchivedInstance(archive, stored) for stored in selected)
     witness.begin()
     try:
-        yield _perform(request, operations, send(sendables, operations.tick), witness)
+        outcomes = send(sendables, operations.tick)
+        yield _perform(request, operations, outcomes, witness, summary)
     finally:
         witness.end()
+        if summary is not None:
+            summary.log()
 
 
 def _select(
@@ -247,11 +248,25 @@ class Suboperations:
         if not self.failed and not self.warning:
             return Answer(status.SUCCESS, counters=self.counters(with_remaining=False))
         if not self.completed and not self.warning:
-            return self.ended(status.CANNOT_PERFORM_SUBOPERATIONS, _why_none(self.first_failure))
+            return self.ended(status.CANNOT_PERFORM_SUBOPERATIONS, self._why_none())
         comment = f"{len(self.failed)} of {self.done} sub-operations failed"
         if self.warning:
             comment += f", {self.warning} with warning"
         return self.ended(status.SUBOPERATIONS_COMPLETE_WITH_FAILURES, comment)
+
+    def _why_none(self) -> str:
+        """Why all sub-operations failed, in the 64 characters that an Error Comment has."""
+        first = self.first_failure
+        if first is None:
+            return "All sub-operations failed"
+        error = first.error
+        if isinstance(error, NoPresentationContext):
+            return no_context_comment(first.sendable.sop_class_uid, self._request)
+        if isinstance(error, NetworkError) and error.step in STEPS:
+            return f"Destination not reached: {STEPS[error.step]} failed"
+        if first.status is not None:
+            return f"All sub-operations failed, the first with {status.text(first.status)}"
+        return "All sub-operations failed"
 
     def ended(self, code: int, comment: str) -> Answer:
         """A last answer other than success, with the list of what failed."""
@@ -267,6 +282,7 @@ def _perform(
     operations: Suboperations,
     outcomes: Generator[Outcome, None, None],
     witness: SendingWitness,
+    summary: Summary | None,
 ) -> Answer:
     """Run the sub-operations to their end; after a C-CANCEL `outcomes` begins no more of them."""
     try:
@@ -275,6 +291,8 @@ def _perform(
         for outcome in outcomes:
             if isinstance(outcome.sendable, ArchivedInstance):
                 witness.done(outcome.sendable.stored, outcome)
+            if summary is not None:
+                summary.take(outcome)
             operations.take(outcome)
         if operations.remaining and request.cancelled():
             return operations.ended(status.CANCELLED, "")
@@ -294,44 +312,10 @@ def _perform(
     return operations.final()
 
 
-def _why_none(outcome: Outcome | None) -> str:
-    """Why all sub-operations failed, in the 64 characters that an Error Comment has."""
-    if outcome is None:
-        return "All sub-operations failed"
-    error = outcome.error
-    if isinstance(error, NoPresentationContext):
-        return "All sub-operations failed: no presentation context accepted"
-    if isinstance(error, NetworkError) and error.step in STEPS:
-        return f"Destination not reached: {STEPS[error.step]} failed"
-    if outcome.status is not None:
-        return f"All sub-operations failed, the first with {status.text(outcome.status)}"
-    return "All sub-operations failed"
-
-
-def failed_list(sop_instance_uids: Iterable[str], transfer_syntax_uid: str) -> bytes:
-    """An identifier with the Failed SOP Instance UID List (0008,0058); in Explicit VR as many as
-    its 16-bit length allows. Built by hand: the UIDs are whatever was received."""
-    uids = (uid.encode("ascii", "replace") for uid in sop_instance_uids)
-    is_implicit = transfer_syntax_uid == IMPLICIT_LITTLE
-    value = b"\\".join(uids if is_implicit else _fitting(uids))
-    value += b"\0" * (len(value) % 2)
-    order = ">" if transfer_syntax_uid == EXPLICIT_BIG else "<"
-    if is_implicit:
-        return struct.pack("<HHL", 0x0008, 0x0058, len(value)) + value
-    element = struct.pack(f"{order}HH2sH", 0x0008, 0x0058, b"UI", len(value)) + value
-    return _deflated(element) if transfer_syntax_uid == DEFLATED else element
-
-
-def _fitting(uids: Iterable[bytes]) -> Iterator[bytes]:
-    length = -1
-    for uid in uids:
-        length += 1 + len(uid)
-        if length > LONGEST_SHORT_VALUE:
-            return
-        yield uid
-
-
-def _deflated(data: bytes) -> bytes:
-    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    deflated = deflater.compress(data) + deflater.flush()
-    return deflated + b"\0" * (len(deflated) % 2)
+def no_context_comment(sop_class_uid: str, request: Retrieval) -> str:
+    """What is to be done about it, where it is short enough to be told."""
+    comment = f"Destination accepts no context for {sop_class_uid}"
+    if isinstance(request, GetRequest):
+        comment = f"Propose {sop_class_uid} with the SCP role"
+    fallback = "All sub-operations failed: no presentation context accepted"
+    return comment if len(comment) <= LONGEST_COMMENT else fallback

@@ -37,6 +37,12 @@ def test_a_caller_that_proposed_no_role_is_named_in_the_log(
     (final,) = get(Requester().get(channel), FakeArchive([stored(1)]))
     assert (final.status, final.counters) == (0xA702, Counters(None, 0, 1, 0))
     assert "role selection" in caplog.text
+    assert final.comment == f"Propose {CT} with the SCP role"
+    assert (
+        "WORKSTATION at 192.0.2.3: 1 instances did not go, as no presentation context was accepted "
+        f"for them: 1 of CT Image Storage ({CT}) in Explicit VR Little Endian ({EXPLICIT}); it has "
+        "to propose them with the SCP role (SCP/SCU Role Selection)"
+    ) in caplog.text
 
 
 def test_another_accepted_context_is_used_decompressed() -> None:

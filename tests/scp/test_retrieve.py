@@ -19,13 +19,14 @@ from pacsnode.errors import (
 )
 from pacsnode.scp import retrieve
 from pacsnode.scp.access import Settings
+from pacsnode.scp.failed_list import failed_list
 from pacsnode.scp.failure import status_of
 from pacsnode.scp.move import move
-from pacsnode.scp.retrieve import STATUS, failed_list
+from pacsnode.scp.retrieve import STATUS
 from pacsnode.scu.peer import peer_of
 from tests.scp.conftest import FakeArchive, Requester, stored
 from tests.scp.test_access import settings
-from tests.scu.scripted import BIG, DEFLATED, EXPLICIT, IMPLICIT, MR, ScriptedPeer, lost
+from tests.scu.scripted import BIG, CT, DEFLATED, EXPLICIT, IMPLICIT, MR, ScriptedPeer, lost
 
 SETTINGS: Settings = settings(STORE={"host": "store.example"}, CT1={})
 
@@ -128,7 +129,14 @@ def test_a_destination_that_cannot_be_reached_is_a702_and_says_which_step(
 def test_no_accepted_class_is_a702_and_says_so() -> None:
     final = run(archive_of(1), ScriptedPeer(accepts=lambda *_: False))
     assert final.status == 0xA702
-    assert "presentation context" in final.comment
+    assert final.comment == f"Destination accepts no context for {CT}"
+
+
+def test_a_class_with_a_long_uid_is_not_cut_in_the_comment() -> None:
+    archive = FakeArchive([stored(1, "1." + "2" * 50)])
+    final = run(archive, ScriptedPeer(accepts=lambda *_: False))
+    assert final.comment == "All sub-operations failed: no presentation context accepted"
+    assert len(final.comment) <= 64
 
 
 @pytest.mark.parametrize(
@@ -402,6 +410,7 @@ NEVER = (
     errors.NetworkError,
     errors.DuplicateRefused,
     errors.NodeUnavailable,
+    errors.RecordingDamaged,
 )
 
 
