@@ -14,6 +14,7 @@ from pacsnode.archive.commit import Commitments
 from pacsnode.archive.condition import troubles
 from pacsnode.archive.conflicts import chosen
 from pacsnode.archive.delete import delete_selected
+from pacsnode.archive.explain import Explanation, explain
 from pacsnode.archive.fetch import fetch_stored
 from pacsnode.archive.find import Files
 from pacsnode.archive.find import find as find_answers
@@ -35,6 +36,7 @@ from pacsnode.storage import Arrival, Storage, StoredFile
 __all__ = [
     "Archive",
     "Arrival",
+    "Explanation",
     "Fault",
     "Figures",
     "Finding",
@@ -97,6 +99,11 @@ class Archive:
         yield from find_answers(
             self._files, self._index, query, transfer_syntax_uid, ae_title=self.ae_title
         )
+
+    def explain(self, study_instance_uid: str, query: Query) -> Explanation | None:
+        """Why a study matches a query or does not; None where it is not here. Raises IndexFailure
+        or StorageError."""
+        return explain(self._files, self._index, study_instance_uid, query)
 
     def select(self, query: Query) -> Generator[StoredInstance, None, None]:
         """All instances below what matches. Raises IndexFailure or StorageError."""

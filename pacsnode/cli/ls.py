@@ -37,6 +37,15 @@ NOTED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "DateTime", 
 @click.option(
     "--conflicts", is_flag=True, help="Instances that came again with other bytes, instead."
 )
+@click.option(
+    "--explain",
+    "explained",
+    metavar="[STUDY]",
+    is_flag=False,
+    flag_value="",
+    help="Say of one study why it matches the keys or does not. STUDY: its StudyInstanceUID, or an "
+    "AccessionNumber or PatientID that only it has; without, the one that such a key names.",
+)
 @click.pass_obj
 def command(
     run: Run,
@@ -46,6 +55,7 @@ def command(
     form: str,
     flagged: bool,
     conflicts: bool,
+    explained: str | None,
 ) -> None:
     """List what the node itself has."""
     from pacsnode.cli.columns import RETURNED, columns
@@ -53,10 +63,17 @@ def command(
     from pacsnode.dicom.encode import decode_dataset
     from pacsnode.node.build import build_archive
 
-    if ((flagged or conflicts) and keys) or (flagged and conflicts):
+    is_explained = explained is not None
+    if ((flagged or conflicts) and (keys or is_explained)) or (flagged and conflicts):
         raise click.UsageError("--flagged and --conflicts stand alone")
     level = options.level_of(level_name)
     with build_archive(run.existing()) as archive:
+        if explained is not None:
+            from pacsnode.cli.explain import show_explanation
+
+            query = options.local_query(level_name, keys, is_fuzzy=fuzzy)
+            show_explanation(archive, explained, query, form)
+            return
         if flagged:
             flags = chain(archive.lost(), archive.flags())
             noted = ((flag.uids, flag.noted_at, flag.text) for flag in flags)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from pacsnode.dicom.names import fuzzy_name, is_like, matches_name, name_pattern
+from pacsnode.dicom.names import fuzzy_name, how_like, is_like, matches_name, name_pattern
 from pacsnode.dicom.query import Key
 from pacsnode.dicom.text import fold_name, trimmed
 from pacsnode.dicom.wildcards import has_wildcard, wildcard
@@ -72,12 +72,14 @@ def matcher(key: Key) -> Callable[[Iterable[str]], bool]:
 class Comparison(NamedTuple):
     """How one of a key's values is compared with an attribute's. `rule` says it to people; `wanted`
     is the key's value as it is compared, `normal` makes of the attribute's what is compared.
-    `test` takes it as it is stored; None: what `normal` makes of it has to be `wanted`."""
+    `test` takes it as it is stored; None: what `normal` makes of it has to be `wanted`. `how` says
+    of a value, where there is more to say, by what it matches or what it lacks."""
 
     rule: str
     wanted: str
     normal: Callable[[str], str]
     test: _Test | None = None
+    how: Callable[[str], str] = lambda value: ""
 
     def met_by(self, value: str) -> bool:
         return self.normal(value) == self.wanted if self.test is None else self.test(value)
@@ -125,7 +127,9 @@ def _of_fuzzy_name(wanted: str) -> Comparison:
     """Whatever matches without fuzziness does so with it."""
     exact, fuzzy = _of_name(wanted), fuzzy_name(wanted)
     return exact._replace(
-        rule="fuzzy name", test=lambda value: exact.met_by(value) or is_like(fuzzy, value)
+        rule="fuzzy name",
+        test=lambda value: exact.met_by(value) or is_like(fuzzy, value),
+        how=lambda value: "as it stands" if exact.met_by(value) else how_like(fuzzy, value),
     )
 
 

@@ -109,6 +109,25 @@ def is_like(wanted: FuzzyName, value: str) -> bool:
     return all(map(_has_all, wanted.groups, groups))
 
 
+_NOT_THERE = "is not there"
+
+
+def how_like(wanted: FuzzyName, value: str) -> str:
+    """By what each word of a key is found in a name, for people. Of a key of one group, in the
+    group where most are found."""
+    groups = fold_name(trimmed(value)).split("=")
+    if wanted.is_single:
+        said = [_said(wanted.groups[0], group) for group in groups]
+        return min(said, key=lambda text: text.count(_NOT_THERE))
+    groups += [""] * (len(wanted.groups) - len(groups))
+    return ", ".join(filter(None, map(_said, wanted.groups, groups)))
+
+
+def _said(wanted: Sequence[WantedWord] | None, group: str) -> str:
+    words = words_of(group)
+    return ", ".join(f"{word.text} {how_found(word, words) or _NOT_THERE}" for word in wanted or ())
+
+
 def _has_all(wanted: Sequence[WantedWord] | None, group: str) -> bool:
     if wanted is None:
         return False

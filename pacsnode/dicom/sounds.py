@@ -22,6 +22,7 @@ _CONTINENTAL = (
     ("th", "t"),
     ("w", "v"),
     ("j", "y"),
+    ("g", "k"),  # never soft: Jürgen
 )
 
 # A code of one consonant says too little: Doe, Day, Tee and Dao are all T.

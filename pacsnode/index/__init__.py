@@ -19,6 +19,7 @@ from pacsnode.index.records import (
     Statistics,
 )
 from pacsnode.index.salvaging import LostInstance, OldIndex
+from pacsnode.index.verdict import KeyVerdict, Verdict
 
 __all__ = [
     "Asked",
@@ -29,6 +30,7 @@ __all__ = [
     "CopyKey",
     "Flag",
     "Index",
+    "KeyVerdict",
     "LostInstance",
     "Match",
     "NotedReport",
@@ -36,6 +38,7 @@ __all__ = [
     "Pending",
     "Share",
     "Statistics",
+    "Verdict",
     "exists",
     "open",
     "salvage",

@@ -23,6 +23,7 @@ from pacsnode.index.records import (
     Statistics,
 )
 from pacsnode.index.salvaging import OldIndex
+from pacsnode.index.verdict import Verdict, verdict
 
 PAGE = 500
 
@@ -97,6 +98,12 @@ class Index:
         """All instances below what matches, read like `find`; of each study in the order of series
         and instance numbers."""
         return select.select(self._database, query, match_file)
+
+    def verdict(
+        self, study_instance_uid: str, query: Query, match_file: MatchFile = _no_file
+    ) -> Verdict | None:
+        """Why a study matches, or does not; None where it is not here."""
+        return verdict(self._database, study_instance_uid, query, match_file)
 
     def study(self, study_instance_uid: str) -> Mapping[str, str]:
         """Columns of a study and of its patient, by keyword; none where it is not here."""

@@ -259,3 +259,91 @@ def test_ls_finds_names_fuzzily_when_asked(archive: Path, pacsnode: Pacsnode) ->
         "DOE^JOHN",
         "DOE^JOHN",
     ]
+
+
+@pytest.fixture
+def mueller(write_file: WriteFile, pacsnode: Pacsnode) -> None:
+    """A study in ISO_IR 100 with two series, one instance each."""
+    for number, modality in enumerate(("CT", "MR"), 1):
+        write_file(
+            f"names/{number}.dcm",
+            SpecificCharacterSet="ISO_IR 100",
+            PatientName="Müller^Jürgen",
+            PatientID="P7",
+            AccessionNumber="A7",
+            StudyInstanceUID="1.2.7",
+            SeriesInstanceUID=f"1.2.7.{number}",
+            Modality=modality,
+            SeriesNumber=number,
+        )
+    assert pacsnode("import", "names").returncode == 0
+
+
+@pytest.mark.usefixtures("mueller")
+def test_ls_explains_key_by_key_why_a_study_is_not_found(pacsnode: Pacsnode) -> None:
+    keys = ("-k", "PatientName=Mueller^*", "-k", "StudyDate=20240101-", "-k", "SeriesNumber=1")
+    assert pacsnode("ls", *keys).stderr.endswith("nothing to list\n")
+    done = pacsnode("ls", "--explain", "A7", *keys, "--format", "csv")
+    assert done.returncode == 0
+    rows = {row["Key"]: row for row in csv.DictReader(io.StringIO(done.stdout))}
+    name = rows["PatientName"]
+    assert name["Stored"] == "Müller^Jürgen"
+    assert name["Character set"] == "ISO_IR 100"
+    assert name["Compared"] == "mueller^* is not muller^jurgen"
+    assert name["Result"] == "does not match"
+    assert name["Rule"] == "name, wildcards; fuzzy matching would find it"
+    date = rows["StudyDate"]
+    assert (date["Result"], date["Rule"]) == ("matches", "range of dates")
+    assert rows["SeriesNumber"]["Result"] == "not matched"
+    assert "SERIES level" in rows["SeriesNumber"]["Rule"]
+
+    table = pacsnode("ls", "--fuzzy", "--explain", "1.2.7", "-k", "PatientName=JURGN^MULER").stdout
+    assert table.startswith("Study 1.2.7 of Müller^Jürgen (P7) matches\n")
+    assert "jurgn sounds like one (YRKN), muler sounds like one (MLR)" in table
+
+
+@pytest.mark.usefixtures("mueller")
+def test_ls_explains_by_the_series_that_comes_nearest(pacsnode: Pacsnode) -> None:
+    keys = ("-k", "StudyInstanceUID=1.2.7", "-k", "Modality=MR", "-k", "SeriesNumber=3")
+    done = pacsnode("ls", "-L", "series", "--explain", *keys, "--format", "json")
+    (explained,) = json.loads(done.stdout)
+    assert explained["matches"] is False
+    assert explained["nearest"] == {"StudyInstanceUID": "1.2.7", "SeriesInstanceUID": "1.2.7.2"}
+    results = {key["key"]: (key["stored"], key["result"]) for key in explained["keys"]}
+    assert results == {
+        "StudyInstanceUID": (["1.2.7"], "matches"),
+        "Modality": (["MR"], "matches"),
+        "SeriesNumber": (["2"], "does not match"),
+    }
+
+
+@pytest.mark.usefixtures("archive", "mueller")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--explain", "-k", "PatientName=X"), "which study?"),
+        (("--explain", "9.9"), "no study has 9.9 as StudyInstanceUID, AccessionNumber"),
+        (("--explain", "-k", "PatientID=P9", "-k", "PatientName=X"), "no study has PatientID P9"),
+        (("--explain", "A1"), "AccessionNumber A1 has several studies"),
+        (("--explain", "A7", "--flagged"), "stand alone"),
+    ],
+)
+def test_ls_explain_wants_one_study(
+    arguments: tuple[str, ...], said: str, pacsnode: Pacsnode
+) -> None:
+    done = pacsnode("ls", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ls_explain_lets_nothing_of_a_dataset_reach_the_terminal(
+    write_file: WriteFile, pacsnode: Pacsnode
+) -> None:
+    write_file("in/a.dcm", PatientName="EVIL\x9b31m", SpecificCharacterSet="ISO_IR 100")
+    assert pacsnode("import", "in").returncode == 0
+    for form in ("table", "csv", "json"):
+        done = pacsnode("ls", "--explain", "A1", "-k", "PatientName=EVIL\x9b*", "--format", form)
+        assert done.returncode == 0
+        assert "\x9b" not in done.stdout
+        assert "EVIL" in done.stdout

@@ -34,6 +34,8 @@ SOUNDING_ALIKE = [
     ("しょうこ", "Shoko"),
     ("Kowalski", "Kovalsky"),
     ("Thomson", "Tomson"),
+    ("Jürgen", "Juergn", "Yurgen"),
+    ("김", "Kim"),
 ]
 
 SOUNDING_OTHERWISE = [
