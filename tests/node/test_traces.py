@@ -44,8 +44,12 @@ def listening(tmp_path: Path) -> Iterator[TraceSocket]:
     made.close()
 
 
+def modality(name: str, host: str, **more: object) -> Modality:
+    return Modality.model_validate({"ae_title": name, "host": host, **more})
+
+
 def modalities(**hosts: str) -> Mapping[str, Modality]:
-    return {name: Modality(ae_title=name, host=host) for name, host in hosts.items()}
+    return {name: modality(name, host) for name, host in hosts.items()}
 
 
 def same(host: str, address: str) -> bool:
@@ -173,7 +177,7 @@ def test_a_socket_that_nobody_listens_on_goes(
 def test_a_file_that_cannot_be_written_is_one_line_of_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    table = {"CT1": Modality(ae_title="CT1", host="h", trace=tmp_path / "none" / "a.trace")}
+    table = {"CT1": modality("CT1", "192.0.2.1", trace=tmp_path / "none" / "a.trace")}
     recorder = Traces(tmp_path, "PACSNODE", lambda: table).begin(CALL)
     assert recorder is not None
     recorder.command(False, 1, b"")
