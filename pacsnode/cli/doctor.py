@@ -68,10 +68,9 @@ def _way_back(
     report: Report,
 ) -> "Iterator[Step]":
     """Whether the peer may come back to us at all, and then whether it does."""
-    from pacsnode.errors import ConfigurationError
+    from pacsnode.errors import ConfigurationError, IndexFailure, StorageError
     from pacsnode.node.arrivals import arrival_desk
-    from pacsnode.node.build import build_settings
-    from pacsnode.node.door import look_at
+    from pacsnode.node.door import NAME, describe, look_at
     from pacsnode.scu.doctor.sample import make
     from pacsnode.scu.doctor.steps import Cause, failed
     from pacsnode.scu.doctor.way_back import ask_back, movable, send_sample
@@ -81,9 +80,7 @@ def _way_back(
         yield failed("C-MOVE", Cause.NO_ROOT, "it does not do C-MOVE")
         return
     hosts = route.addresses
-    door = look_at(
-        configuration, build_settings(configuration), peer, hosts[0], route.own_address()
-    )
+    door = look_at(configuration, peer, hosts[0], describe(configuration, route.own_address()))
     yield door
     if door.has_failed:
         return
@@ -95,7 +92,9 @@ def _way_back(
             if not sent.has_failed:
                 yield from ask_back(peer, connect, sample, model, configuration.ae_title, desk)
     except ConfigurationError as error:
-        yield failed("own access", Cause.NOT_LISTENING, str(error))
+        yield failed(NAME, Cause.NOT_LISTENING, str(error))
+    except (IndexFailure, StorageError) as error:
+        yield failed("arrival", Cause.OWN_ARCHIVE, str(error))
 
 
 class Remover:

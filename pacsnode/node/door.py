@@ -3,20 +3,21 @@ let in to store."""
 
 import ipaddress
 import socket
-from collections.abc import Sequence
 from contextlib import suppress
 
 from pacsnode.config.model import Configuration
 from pacsnode.dicom.message import Caller, Peer
 from pacsnode.errors import NodeUnavailable
+from pacsnode.node.build import build_settings
 from pacsnode.node.status import ask, holder
-from pacsnode.scp.access import Access, Settings
-from pacsnode.scp.hosts import normalised
+from pacsnode.scp.access import Access
+from pacsnode.scp.hosts import with_network
 from pacsnode.scu.doctor.case import Ours
 from pacsnode.scu.doctor.steps import Cause, Step, failed, ok
 from pacsnode.scu.peer import find_modality
 
 NAME = "own access"
+PATIENCE = 5.0  # seconds for a connection to ourselves
 
 
 def describe(configuration: Configuration, seen_as: str) -> Ours:
@@ -45,29 +46,38 @@ def _ports(addresses: str) -> tuple[int | None, int | None]:
     return int(first) if first else None, int(second) if second else None
 
 
-def look_at(
-    configuration: Configuration, settings: Settings, peer: Peer, address: str, seen_as: str
-) -> Step:
-    """Whether `peer`, calling from `address` by its AE title, could store here, as far as the
-    configuration tells; to it we are at `seen_as`."""
+def look_at(configuration: Configuration, peer: Peer, address: str, ours: Ours) -> Step:
+    """Whether `peer`, calling from `address` by its AE title, would reach this node and could store
+    here, as far as can be told without it; `ours` is what it has been told."""
     listen = configuration.listen
-    if listen.port == 0 and not holder(configuration.data_dir):
+    is_running = bool(holder(configuration.data_dir))
+    if listen.port == 0 and not is_running:
         text = "listen.port is 0, another one at each start: no peer's table can have it"
         return failed(NAME, Cause.NOT_LISTENING, text)
-    own = _address_of(listen.host)
-    if own is not None and own.is_loopback and not _is_loopback(seen_as):
-        return failed(
-            NAME,
-            Cause.OWN_ADDRESS,
-            f"listen.host is {listen.host}: programs of this machine alone reach the "
-            f"node, and {peer.ae_title} is at {address}",
+    if _is_loopback(listen.host) and not _is_loopback(ours.host):
+        text = (
+            f"listen.host is {listen.host}: programs of this machine alone reach the node, and "
+            f"{peer.ae_title} is at {address}"
         )
-    access = Access(settings)
+        return failed(NAME, Cause.OWN_ADDRESS, text)
+    if is_running and not _answers(ours):
+        text = f"a node runs, but nobody answers at its address as {peer.ae_title} sees it: {ours}"
+        return failed(NAME, Cause.OWN_ADDRESS, text)
+    access = Access(build_settings(configuration))
     if not access.welcomes(address):
-        networks = _with(configuration, address)
         text = f"access.networks does not have {address}, {peer.ae_title}'s address"
+        networks = with_network(configuration.access.networks, address)
         return failed(NAME, Cause.OWN_NETWORKS, text, networks=networks)
     return _rights(access, configuration, peer, address)
+
+
+def _answers(ours: Ours) -> bool:
+    """Whether somebody listens where the peer is to find us: it is this machine's own address."""
+    try:
+        socket.create_connection((ours.host, ours.port or ours.tls_port or 0), PATIENCE).close()
+    except OSError:
+        return False
+    return True
 
 
 def _rights(access: Access, configuration: Configuration, peer: Peer, address: str) -> Step:
@@ -78,23 +88,15 @@ def _rights(access: Access, configuration: Configuration, peer: Peer, address: s
     rejection = access.admit(caller)
     rights = access.rights(caller)
     if rejection is None and "store" in rights.services:
-        text = f"{peer.ae_title} may store here, by {rights.deciding_setting}"
+        remark = f", as an unknown caller: it is {rights.because}" if rights.because else ""
+        text = f"{peer.ae_title} may store here, by {rights.deciding_setting}{remark}"
         return ok(NAME, text, setting=rights.deciding_setting)
-    if rejection is not None:
-        text = rejection.text
-    else:
-        text = f"{rights.deciding_setting} does not let {peer.ae_title!r} store"
-        text += rights.hint(peer.ae_title)
+    text = f"{rights.deciding_setting} does not let {peer.ae_title!r} store"
+    text += rights.hint(peer.ae_title)
     allow = sorted({"echo", "store", *(found[1].allow if found is not None else ())})
-    return failed(NAME, Cause.OWN_RIGHTS, text, allow=allow)
+    return failed(NAME, Cause.OWN_RIGHTS, rejection.text if rejection else text, allow=allow)
 
 
 def _is_loopback(address: str) -> bool:
     parsed = _address_of(address.partition("%")[0])
     return parsed is not None and parsed.is_loopback
-
-
-def _with(configuration: Configuration, address: str) -> Sequence[str]:
-    networks = [str(network) for network in configuration.access.networks or ()]
-    plain = normalised(address) or address
-    return [*networks, f"{plain}/{128 if ':' in plain else 32}"]

@@ -10,7 +10,7 @@ from pacsnode.scp.access import (
     Access,
     Rights,
 )
-from pacsnode.scp.hosts import normalised
+from pacsnode.scp.hosts import normalised, with_network
 from pacsnode.scp.stand_in import StandIn, unauthorised
 from pacsnode.scu.doctor.arrivals import Arrival, TurnedAway
 from pacsnode.scu.doctor.steps import Cause
@@ -40,8 +40,7 @@ class ArrivalOnly(StandIn):
     def welcomes(self, host: str) -> bool:
         is_welcome = super().welcomes(host)
         if not is_welcome and host in self._hosts:
-            networks = [str(one) for one in self.access.settings.rules.networks or ()]
-            wider = [*networks, f"{host}/{128 if ':' in host else 32}"]
+            wider = with_network(self.access.settings.rules.networks, host)
             text = f"access.networks does not have {host}"
             self._turn_away(TurnedAway(Cause.OWN_NETWORKS, text, {"networks": wider}))
         return is_welcome

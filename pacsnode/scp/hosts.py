@@ -44,6 +44,12 @@ def is_in(networks: Iterable[Network], address: str) -> bool:
     return any(parsed in network for network in networks)
 
 
+def with_network(networks: Iterable[Network] | None, address: str) -> list[str]:
+    """`networks`, and that of this address alone, as a configuration has them."""
+    plain = normalised(address) or address
+    return [*map(str, networks or ()), f"{plain}/{128 if ':' in plain else 32}"]
+
+
 @dataclass(slots=True)
 class _Host:
     """One host name. The lock is held while it is being resolved for the first time."""

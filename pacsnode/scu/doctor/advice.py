@@ -225,6 +225,7 @@ _ADVICE: Mapping[Cause, Callable[[Case], Advice]] = {
     Cause.OWN_NETWORKS: back.own_networks,
     Cause.OWN_RIGHTS: back.own_rights,
     Cause.OWN_LIMITS: back.own_limits,
+    Cause.OWN_ARCHIVE: back.own_archive,
     Cause.OWN_TITLE: back.own_title,
     Cause.NOT_STORED: back.not_stored,
     Cause.NOT_FOUND: back.not_found,

@@ -99,6 +99,14 @@ def own_title(case: Case) -> Advice:
     )
 
 
+def own_archive(case: Case) -> Advice:
+    return Advice(
+        (),
+        f"Nothing is known to be wrong at {case.peer.ae_title}: our own archive fails "
+        f"({case.step.text}). `pacsnode verify` says more.",
+    )
+
+
 def not_removed(case: Case) -> Advice:
     study = case.details.get("study_instance_uid", "")
     return Advice(

@@ -46,6 +46,7 @@ class Cause(Enum):
     OWN_RIGHTS = "this node does not let the peer store"
     OWN_LIMITS = "this node has no room for another association"
     OWN_TITLE = "this node goes by another AE title"
+    OWN_ARCHIVE = "this node's own archive fails"
     NOT_STORED = "the peer does not take the test object"
     NOT_FOUND = "the peer does not find what it has just been sent"
     UNKNOWN_DESTINATION = "the peer does not know our AE title as a destination"
