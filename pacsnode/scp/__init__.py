@@ -126,7 +126,9 @@ class Dispatcher:
             f"{rights.deciding_setting} decides{rights.hint(caller.ae_title)}"
         )
         log.warning("%s", reason)
-        self._access.suggest(caller, rights, ["echo", service] if service != "echo" else [service])
+        entry = self._access.suggestion(caller, rights, dict.fromkeys(["echo", service]))
+        if entry:
+            log.warning("to make %r known, add below modalities: %s", caller.ae_title, entry)
         self._witness.refused(caller, rights, service, reason)
         return Answer(status.NOT_AUTHORISED, f"Not authorised for this service: {service}")
 

@@ -134,7 +134,8 @@ class Access:
         rights = self._decide(settings, caller)
         if not rights.services:
             text = f"{_who(caller)}: {_why_nothing(rights)}{rights.hint(caller.ae_title)}"
-            self.suggest(caller, rights)
+            entry = self.suggestion(caller, rights)
+            text += f"; to make it known, add below modalities: {entry}" if entry else ""
             return Rejection(*CALLING_AE_TITLE_NOT_RECOGNISED, text)
         rejection = self._take_place(settings, caller, rights)
         if rejection is None and rights.because:
@@ -174,16 +175,13 @@ class Access:
             Answer(status.NOT_AUTHORISED, f"Not authorised to move to {ae_title}"), reason
         )
 
-    def suggest(self, caller: Caller, rights: Rights, services: Iterable[str] = ()) -> None:
-        """Log what would make a caller known who was refused for being unknown; of `services`, the
-        ones that it was refused."""
+    def suggestion(self, caller: Caller, rights: Rights, services: Iterable[str] = ()) -> str:
+        """What would make a caller known who was refused for being unknown; of `services`, the ones
+        that it was refused. Empty for any other, and where it has been said before."""
         if rights.settings is None or rights.name is not None or rights.because:
-            return
-        entry = self._suggestions.for_stranger(
-            caller.ae_title, caller.host, rights.settings.modalities, services
-        )
-        if entry:
-            log.warning("to make %r known, add below modalities: %s", caller.ae_title, entry)
+            return ""
+        known = rights.settings.modalities
+        return self._suggestions.for_stranger(caller.ae_title, caller.host, known, services)
 
     def count(self) -> int:
         """Associations of this process that hold a place."""

@@ -212,7 +212,7 @@ def test_a702_where_the_caller_took_no_context(site: Site, dial: Dial) -> None:
     store_all(site.node, datasets)
     final = getting(dial, site.node, MR).get(STUDY_GET, study_keys(datasets))[-1]
     assert numbers(final) == ("A702", (None, 0, 2, 0))
-    assert_refused(final, 0xA702, "presentation context")
+    assert_refused(final, 0xA702, f"Propose {CT} with the SCP role")
     assert sorted(final.failed) == sorted(ds.SOPInstanceUID for ds in datasets)
 
 
