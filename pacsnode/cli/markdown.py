@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pacsnode.node.conformance.document import Block, Document, Section, Table
 
 # What Markdown takes for markup, wherever it stands. An underscore between letters is none.
-_MARKUP = re.compile(r"[\\`*<>\[\]|~&#]|(?<!\w)_|_(?!\w)")
+_MARKUP = re.compile(r"[\\`*<>\[\]|~&#]|(?<![^\W_])_|_(?![^\W_])")
 _FIRST = re.compile(r"^([-+=]|\d+(?=[.)]))")  # of a line: lists, headings
 _TYPED = re.compile(r"(`[^`|]+`)")
 

@@ -52,7 +52,9 @@ def escaped_controls(text: str) -> str:
     return printable(text)
 
 
-@pytest.mark.parametrize("text", [NASTY, "- x", "1. x", "+ x", "= x", "===", "---", "12) x"])
+@pytest.mark.parametrize(
+    "text", [NASTY, "__0__", "- x", "1. x", "+ x", "= x", "===", "---", "12) x"]
+)
 def test_no_text_is_taken_for_markup(text: str) -> None:
     table = Table("t", ("A", "B"), ((text, "2"), ("3", text)))
     document = Document("T", (Paragraph(text), Items((text,)), table), ())

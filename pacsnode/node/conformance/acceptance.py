@@ -3,6 +3,8 @@ on beside them, and how it answers each service."""
 
 from pacsnode.config.model import Configuration
 from pacsnode.dicom.commitment import (
+    ALL_COMMITTED,
+    FAILURES_EXIST,
     MOST_REFERENCES,
     REQUEST_STORAGE_COMMITMENT,
     STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE,
@@ -11,7 +13,15 @@ from pacsnode.dicom.level import Level
 from pacsnode.jobs.commit import PAUSES
 from pacsnode.net.contexts import Service
 from pacsnode.net.messages import LONGEST_IDENTIFIER
-from pacsnode.node.conformance import contexts, keys, negotiation, policies, settings, statuses
+from pacsnode.node.conformance import (
+    contexts,
+    failures,
+    keys,
+    negotiation,
+    policies,
+    settings,
+    statuses,
+)
 from pacsnode.node.conformance.document import (
     Block,
     Items,
@@ -60,6 +70,7 @@ def _general(configuration: Configuration) -> Section:
                 f"{settings.services_text(access.unknown_callers)}. "
                 "Rights of Callers, in the overview, has all.",
             ),
+            failures.as_acceptor(configuration),
             statuses.common_table(),
             *paragraphs(
                 "A failure, and the warning B000, has an Error Comment (0000,0902) in ASCII that "
@@ -236,6 +247,19 @@ def _commitment(configuration: Configuration) -> Section:
                 f"each time after the last of these, for {hours} hours, also after a restart.",
             ),
             statuses.status_table(Service.COMMIT),
+            _event_types(),
             statuses.reason_table(),
         ),
     )
+
+
+def _event_types() -> Table:
+    rows = (
+        (str(ALL_COMMITTED), "Storage Commitment Request Successful", "all instances are kept"),
+        (
+            str(FAILURES_EXIST),
+            "Storage Commitment Request Complete - Failures Exist",
+            "some are not, each with its Failure Reason",
+        ),
+    )
+    return Table("N-EVENT-REPORT: Event Types", ("Event Type ID", "Name", "When"), rows)

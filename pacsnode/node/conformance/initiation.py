@@ -5,7 +5,7 @@ from pacsnode.config.model import Configuration
 from pacsnode.dicom.message import ProposedContext
 from pacsnode.jobs.commit import PROPOSAL as REPORT_PROPOSAL
 from pacsnode.net.contexts import Service
-from pacsnode.node.conformance import contexts, recoding, registry, statuses
+from pacsnode.node.conformance import contexts, failures, recoding, registry, statuses
 from pacsnode.node.conformance.document import Block, Paragraph, Section, paragraphs
 from pacsnode.scu.commit import MOST_REFERENCES
 from pacsnode.scu.commit import PROPOSAL as COMMIT_PROPOSAL
@@ -25,6 +25,7 @@ def initiation_policy(configuration: Configuration) -> Section:
                 "and proposes neither an asynchronous operations window nor a user identity."
             ),
             statuses.response_table(),
+            failures.as_initiator(configuration),
         ),
         (
             _activity(
@@ -105,11 +106,6 @@ def _send(configuration: Configuration) -> Section:
     )
     if any(one.lossy_compression == "allowed" for one in configuration.modalities.values()):
         blocks.append(recoding.lossy_copy_table())
-    blocks += paragraphs(
-        "After a response that is a failure the other instances go on. An association that is "
-        "lost is opened anew for the instances that are left; after A7xx one fresh association is "
-        "tried."
-    )
     return Section("Activity: Send Instances", tuple(blocks))
 
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from pacsnode.config.model import Configuration
 from pacsnode.net.contexts import Service
+from pacsnode.node.conformance import sequences
 from pacsnode.node.conformance.document import Figure, Items, Section, paragraphs
 from pacsnode.node.conformance.opening import NAMES
 from pacsnode.node.conformance.statuses import title_of
@@ -73,7 +74,7 @@ def implementation_model(configuration: Configuration) -> Section:
             ),
             Section(
                 "Sequencing of Real-World Activities",
-                (Items(_SEQUENCES),),
+                (Items(_SEQUENCES), sequences.storing(title), sequences.moving(title)),
             ),
         ),
     )
