@@ -217,6 +217,14 @@ def test_find_prints_a_table_json_and_csv(sent: RunningNode, pacsnode: Pacsnode)
     assert [row["InstanceNumber"] for row in rows] == ["1", "2", "3"]
 
 
+def test_find_asks_for_fuzzy_names(sent: RunningNode, pacsnode: Pacsnode) -> None:
+    asked = ("find", sent.peer, "-k", "PatientName=JAYNE^ROE", "--format", "csv")
+    assert pacsnode(*asked).stderr == "no match\n"
+    done = pacsnode(*asked, "--fuzzy")
+    assert [row["PatientName"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["ROE^JANE"]
+    assert done.stderr == ""
+
+
 def test_find_without_a_match_is_no_failure(sent: RunningNode, pacsnode: Pacsnode) -> None:
     done = pacsnode("find", sent.peer, "-k", "PatientID=NOBODY")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "no match\n")
@@ -239,6 +247,9 @@ def test_find_asks_dcmqrscp(
     assert pacsnode("send", peer, path).returncode == 0
     found = pacsnode("find", peer, "-k", "PatientID=QR1", "--format", "json")
     assert [ds["0020000D"]["Value"] for ds in json.loads(found.stdout)] == [["1.2.9"]]
+    fuzzily = pacsnode("find", peer, "-k", "PatientID=QR1", "--fuzzy", "--format", "json")
+    assert fuzzily.stdout == found.stdout
+    assert f"{peer} does not agree to fuzzy matching" in fuzzily.stderr
     done = pacsnode("get", peer, "-o", "out", "-k", "StudyInstanceUID=1.2.9")
     assert done.returncode == 0, done.stderr
     (copy,) = (tmp_path / "out").iterdir()
