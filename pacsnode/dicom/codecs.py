@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pacsnode.dicom.decompress import DEFLATED_FRAMES, ENCAPSULATED_UNCOMPRESSED, RLE
 from pacsnode.dicom.picture import Picture, limits
+from pacsnode.errors import TranscodingError
 
 if TYPE_CHECKING:
     from pacsnode.dicom.picture import Array
@@ -124,7 +125,10 @@ def _encode_jpeg(frame: "Array", picture: Picture, **options: Any) -> bytes:
     it calls YCbCr without loss, no decoder but its own reads rightly."""
     import imagecodecs
 
-    bits = max(_precision(frame, picture), 2)
+    bits = max(picture.bits_stored, 2)
+    if _precision(frame, picture) > picture.bits_stored:
+        # In JPEG-LS and JPEG 2000 readers go by the codestream, in JPEG some by the dataset.
+        raise TranscodingError("bits above Bits Stored are in use, which JPEG has no place for")
     if picture.samples > 1:
         space = "RGB" if picture.photometric == "RGB" else "UNKNOWN"
         options |= {"colorspace": space, "outcolorspace": space, "subsampling": "444"}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 UIDs = tuple[str, str]  # of the transfer syntaxes: source, target
 
 LARGEST_OFFSET = 0xFFFF_FFFF  # of the Basic Offset Table
-LEAST_LIKENESS = 0.05  # of the range of values, that lossy samples may differ by in the mean
+LEAST_LIKENESS = 0.1  # of the range of a frame's values, that lossy ones may differ by in the mean
 
 
 class Compressor:
@@ -117,7 +117,7 @@ class Compressor:
         decoded = self._proof.frame(data, self._encoded)
         if self._encoded.photometric == "YBR_FULL_422":  # decoded to RGB
             frame = _as_rgb(frame, self._picture)
-        if not _is_alike(frame, decoded, self._picture, self._codec.error):
+        if not _is_alike(frame, decoded, self._codec.error):
             raise TranscodingError(f"frame {number} comes out of the codec as another one")
         return data
 
@@ -147,7 +147,7 @@ def _with_sign(frame: "Array", picture: Picture) -> "Array":
     return signed(frame, picture.bits_stored) if is_cut else frame
 
 
-def _is_alike(frame: "Array", decoded: "Array", picture: Picture, error: int | None) -> bool:
+def _is_alike(frame: "Array", decoded: "Array", error: int | None) -> bool:
     import numpy
 
     if frame.shape != decoded.shape:
@@ -157,8 +157,7 @@ def _is_alike(frame: "Array", decoded: "Array", picture: Picture, error: int | N
     difference = numpy.abs(frame.astype("i8") - decoded.astype("i8"))
     if error is not None:
         return bool(difference.max() <= error)
-    low, high = limits(picture)
-    return bool(difference.mean() <= (high - low) * LEAST_LIKENESS)
+    return bool(difference.mean() <= max(int(numpy.ptp(frame)) * LEAST_LIKENESS, 1))
 
 
 class _Words:

@@ -36,6 +36,7 @@ RLE = "1.2.840.10008.1.2.5"
 JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
+JPEG_LOSSLESS = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (57, 70))
 HTJ2K = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203))
 WAVELETS = HTJ2K | {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
 JPEG_XL = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112))
@@ -45,8 +46,7 @@ JPEG_XL = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112
 # undone.
 KEEPS_COLOUR_SPACE = frozenset(
     {
-        "1.2.840.10008.1.2.4.57",
-        "1.2.840.10008.1.2.4.70",
+        *JPEG_LOSSLESS,
         "1.2.840.10008.1.2.4.80",
         "1.2.840.10008.1.2.4.81",
         RLE,
@@ -94,9 +94,10 @@ def _inflated(data: bytes, picture: Picture) -> "Array":
 
 
 def _jpeg(data: bytes, picture: Picture) -> "Array":
+    """Without a colour transformation."""
     import imagecodecs
 
-    return imagecodecs.jpeg8_decode(data)
+    return imagecodecs.jpeg8_decode(data, colorspace="UNKNOWN", outcolorspace="UNKNOWN")
 
 
 def _htj2k(data: bytes, picture: Picture) -> "Array":
@@ -111,11 +112,13 @@ def _jpeg_xl(data: bytes, picture: Picture) -> "Array":
     return imagecodecs.jpegxl_decode(data, numthreads=1)
 
 
-# What pydicom has no decoder for; of JPEG Extended it has none for 12 bits, of HTJ2K none for 32.
+# What pydicom has no decoder for: of JPEG Extended it has none for 12 bits, of HTJ2K none for 32.
+# For JPEG lossless it has GDCM, which ends the process where fewer bits are stored than allocated.
 OWN_DECODERS: dict[str, Callable[[bytes, Picture], "Array"]] = {
     ENCAPSULATED_UNCOMPRESSED: _uncompressed,
     DEFLATED_FRAMES: _inflated,
     JPEG_EXTENDED: _jpeg,
+    **dict.fromkeys(JPEG_LOSSLESS, _jpeg),
     **dict.fromkeys(HTJ2K, _htj2k),
     **dict.fromkeys(JPEG_XL, _jpeg_xl),
 }
@@ -159,10 +162,14 @@ class FrameDecoder:
 
     def frames(self, scope: Scope, picture: Picture, reader: Reader) -> "Iterator[Array]":
         """As many as are described; the reader stands behind the header of Pixel Data, and goes on
-        behind its sequence delimiter. Raises TranscodingError."""
+        behind its sequence delimiter. Raises TranscodingError, at once where there is no room for
+        so many."""
         room = (reader.length or 0) - reader.position
         if picture.frames > max(room // ITEM_HEADER, 1):
             raise TranscodingError(f"{picture.frames} frames in {room} bytes")
+        return self._frames(scope, picture, reader)
+
+    def _frames(self, scope: Scope, picture: Picture, reader: Reader) -> "Iterator[Array]":
         start = reader.file.tell()
         decoded = 0
         for frame in self._decoded(scope, picture, reader.file):
@@ -181,10 +188,10 @@ class FrameDecoder:
             own = None
         if self._uid in HTJ2K and picture.bits_allocated < 32:
             own = None
-        if own is not None:
-            fragments = _encapsulated(scope, file, picture.frames)
-            return _guarded(own(data, picture) for data in fragments)
-        return self._by_pydicom(scope, picture, file)
+        if own is None:
+            return self._by_pydicom(scope, picture, file)
+        fragments = _encapsulated(scope, file, picture.frames)
+        return _guarded(own(data, picture) for data in fragments)
 
     def _by_pydicom(self, scope: Scope, picture: Picture, file: IO[bytes]) -> "Iterator[Array]":
         start = file.tell()

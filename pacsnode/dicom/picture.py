@@ -99,18 +99,17 @@ def is_halved(picture: Picture, length: int) -> bool:
 
 
 def native_frames(picture: Picture, length: int, read: Callable[[int], bytes]) -> "Iterator[Array]":
-    """The frames in `length` bytes of native pixel data, which `read` gives, little endian."""
+    """The frames in `length` bytes of native pixel data, which `read` gives, little endian. Raises
+    TranscodingError at once where other frames are described."""
     halved = is_halved(picture, length)
     bits = picture.pixels * 16 if halved else picture.frame_bits
     expected = (bits * picture.frames + 7) // 8
     if not expected <= length < expected + max(bits // 8, 2):
         raise TranscodingError(f"pixel data has {length} bytes where {expected} are described")
     if bits % 8:
-        yield from _bit_frames(picture, read)
-        return
-    for _ in range(picture.frames):
-        frame = read(bits // 8)
-        yield _doubled(frame, picture) if halved else arranged(frame, picture)
+        return _bit_frames(picture, read)
+    arrange = _doubled if halved else arranged
+    return (arrange(read(bits // 8), picture) for _ in range(picture.frames))
 
 
 def _bit_frames(picture: Picture, read: Callable[[int], bytes]) -> "Iterator[Array]":

@@ -26,7 +26,8 @@ def test_pydicom_dcmtk_and_gdcm_find_the_same_pixels_in_every_syntax(
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_pixels_are_equal_after_every_pair_of_syntaxes(source: str, tmp_path: Path) -> None:
-    datasets = sources(source)
+    # Of the large ones the other test has what matters.
+    datasets = [one for one in sources(source) if len(one.data) < 150_000]
     assert datasets
     for target in TARGETS:
         found = [judge(one, target, tmp_path, REFEREES[:1]) for one in datasets]
