@@ -3,7 +3,7 @@ terms, and folding knows more shapes of one sign, so that two patients may turn 
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pacsnode.index import fold, refresh, terms
@@ -51,12 +51,10 @@ def refold(connection: sqlite3.Connection) -> None:
         for study in page:
             if not study.is_plain:
                 _leave_old_folding(connection, study)
-        connection.executemany(
-            "INSERT INTO name_term VALUES (?, ?, ?)",
-            ((*term, study.id) for study in page for term in terms.of_names(study.state)),
-        )
+        connection.executemany("INSERT INTO name_term VALUES (?, ?, ?)", _new_terms(page))
         done += len(page)
         log.info("the index is being brought up to date: names of %d studies read", done)
+    log.info("the index is being brought up to date: the words of %d studies' names", done)
     _insert_terms(connection)
     connection.execute("DROP TABLE name_term")
 
@@ -69,6 +67,13 @@ def _pages(connection: sqlite3.Connection) -> Iterator[list[_Study]]:
             for id_, patient, identity, *values in found
         ]
         last = found[-1][0]
+
+
+def _new_terms(studies: Iterable[_Study]) -> Iterator[tuple[str, str, int]]:
+    for study in studies:
+        for kind, value in terms.of_names(study.state):
+            if kind not in terms.NAMES or not study.is_plain:
+                yield kind, value, study.id
 
 
 def _leave_old_folding(connection: sqlite3.Connection, study: _Study) -> None:
