@@ -175,11 +175,11 @@ def _elements(identifier: bytes, transfer_syntax_uid: str) -> list[Element]:
 def _level(elements: Sequence[Element], model: Model, characters: CharacterSet) -> Level:
     element = next((one for one in elements if one.tag == _QUERY_RETRIEVE_LEVEL), None)
     texts = texts_of(element, "CS", characters) if element else ()
+    words = ", ".join(level.word for level in model.levels)
     if not texts:
-        raise InvalidQuery("the Query/Retrieve Level is missing")
+        raise InvalidQuery(f"Query/Retrieve Level (0008,0052) missing: {words}")
     level = next((level for level in Level if level.word == texts[0]), None)
     if len(texts) > 1 or level not in model.levels:
-        words = ", ".join(level.word for level in model.levels)
         raise InvalidQuery(f"Query/Retrieve Level {texts[0][:16]!r} is none of {words}")
     return level
 

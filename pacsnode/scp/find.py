@@ -1,17 +1,22 @@
 """C-FIND (PS3.4 C.4.1): a query in, an answer for each match, a final one."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from pacsnode.dicom import status
 from pacsnode.dicom.message import Answer, FindRequest
-from pacsnode.dicom.query import Model, parse_query
+from pacsnode.dicom.query import Key, Model, Query, parse_query
 from pacsnode.errors import DicomError, IndexFailure, InvalidQuery, PacsnodeError, StorageError
 from pacsnode.scp.failure import Table, failure
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
+
+log = logging.getLogger(__name__)
+
+MOST_NAMED = 10  # keys in a line of the log
 
 STATUS: Table = {
     InvalidQuery: status.DATASET_DOES_NOT_MATCH,
@@ -50,6 +55,8 @@ def _answers(
         extensions=request.context.extensions,
     )
     pending = status.PENDING_KEYS_IGNORED if query.ignored else status.PENDING
+    if query.ignored:
+        log.info("keys that this query cannot be narrowed by (FF01): %s", _why_ignored(query))
     with closing(archive.find(query, transfer_syntax)) as pages:
         for page in pages:
             if request.cancelled():
@@ -60,3 +67,20 @@ def _answers(
                 yield Answer(pending, identifier=identifier, more=True)
             yield Answer(pending, identifier=last)
     yield Answer(status.SUCCESS)
+
+
+def _why_ignored(query: Query) -> str:
+    """Their names, not their values."""
+    lower = [key for key in query.ignored if key.level > query.level]
+    parts = [f"{_names(lower)} of a level below {query.level.word}"] if lower else []
+    others = [key for key in query.ignored if key.level <= query.level]
+    if others:
+        uids = "a definite Study, Series or SOP Instance UID"
+        parts.append(f"{_names(others)}, which only files tell: {uids} is needed with them")
+    return "; ".join(parts)
+
+
+def _names(keys: Sequence[Key]) -> str:
+    names = [key.keyword or f"({key.tag:08X})" for key in keys]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more

@@ -2,6 +2,7 @@
 side did not accept, what went in another transfer syntax, what did not go for want of a context."""
 
 import logging
+import shlex
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,12 +21,13 @@ from pacsnode.dicom.message import (
     no_tick,
 )
 from pacsnode.dicom.uid import name_of
-from pacsnode.errors import NoPresentationContext
+from pacsnode.errors import NetworkError, NoPresentationContext
 from pacsnode.scu.sendable import Outcome
 
 log = logging.getLogger(__name__)
 
 MOST_NAMED = 5  # kinds in a line
+UNREACHED = frozenset({"name", "tcp", "tls", "association"})  # steps of a NetworkError
 
 
 class Summary:
@@ -88,6 +90,8 @@ class Offers(Summary):
         self._connect = connect
         self._lock = threading.Lock()
         self._refused: dict[str, dict[str, None]] = {}
+        self._name = destination.name
+        self._is_unreached = False
 
     def __call__(
         self,
@@ -113,8 +117,21 @@ class Offers(Summary):
                     if (context.abstract_syntax, uid) not in given:
                         self._refused.setdefault(context.abstract_syntax, {})[uid] = None
 
+    def take(self, outcome: Outcome) -> None:
+        super().take(outcome)
+        error = outcome.error
+        is_accepted = not isinstance(error, NoPresentationContext)
+        if isinstance(error, NetworkError) and is_accepted and error.step in UNREACHED:
+            self._is_unreached = True
+
     def log(self) -> None:
         super().log()
+        if self._is_unreached:
+            log.warning(
+                "%s could not be reached: pacsnode check %s says why, and what to change",
+                self._recipient,
+                shlex.quote(self._name),
+            )
         if self._refused and (self._recoded or self._stranded):
             log.info(
                 "%s did not accept: %s (offered as %s says)",

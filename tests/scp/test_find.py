@@ -201,3 +201,19 @@ def test_every_error_that_the_archive_or_a_query_raises_has_a_status() -> None:
 
 def _all_below(kind: type) -> list[type]:
     return [each for below in kind.__subclasses__() for each in (below, *_all_below(below))]
+
+
+def test_the_log_says_which_keys_were_ignored_and_what_they_lack(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    keys = {"PatientID": "SECRET", "Modality": "CT", "SOPInstanceUID": "1.2.3"}
+    list(find(request(level="SERIES", **keys), Archive()))  # type: ignore[arg-type]
+    assert "(FF01): SOPInstanceUID of a level below SERIES" in caplog.text
+    caplog.clear()
+    list(find(request(level="IMAGE", AcquisitionTime="10-11"), Archive()))  # type: ignore[arg-type]
+    assert "AcquisitionTime, which only files tell: a definite Study, Series or SOP" in caplog.text
+    assert "SECRET" not in caplog.text
+    caplog.clear()
+    list(find(request(PatientID="1"), Archive()))  # type: ignore[arg-type]
+    assert not caplog.records

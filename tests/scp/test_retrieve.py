@@ -350,7 +350,8 @@ def test_a_destination_that_is_down_does_not_fill_the_log(
     refused = PeerUnreachable("STORE: no TCP connection", "tcp")
     run(archive_of(1200), ScriptedPeer(refusals=[refused]))
     lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == retrieve.LOGGED_IN_FULL + 3
+    assert len(lines) == retrieve.LOGGED_IN_FULL + 4
+    assert "pacsnode check STORE says why" in lines[-1]
     assert lines[0] == "sub-operation 1.2.3.0: STORE: no TCP connection"
     words = " ".join(lines).split()
     assert {f"1.2.3.{number}" for number in range(1200)} <= {word.strip(":") for word in words}
