@@ -2,7 +2,7 @@
 node takes."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -26,7 +26,7 @@ from pacsnode.scu.doctor.steps import Cause, Step, Verdict, failed
 from pacsnode.scu.doctor.storage import get, group, storage
 from pacsnode.scu.doctor.talk import SERVICES, echo, find
 from pacsnode.scu.doctor.way_back import ATTEMPTS, ask_back, movable, send_sample
-from tests.scu.scripted import CT, EXPLICIT, IMPLICIT, MR, ScriptedChannel, ScriptedPeer
+from tests.scu.scripted import CT, EXPLICIT, IMPLICIT, MPEG, MR, RLE, ScriptedChannel, ScriptedPeer
 
 PEER = Peer("ARCHIVE", "ARCHIVE", "10.0.0.5", 104, "PACSNODE")
 OURS = Ours("PACSNODE", "10.0.0.1", 11112)
@@ -206,9 +206,22 @@ def test_a_peer_that_stores_nothing_is_no_failure() -> None:
 
 def test_classes_with_the_same_syntaxes_stand_together() -> None:
     taken = {(CT, IMPLICIT), (CT, EXPLICIT), (MR, EXPLICIT), (MR, IMPLICIT)}
-    groups = group([CT, "1.2.3", MR], taken)
+    groups = group([CT, "1.2.3", MR], [IMPLICIT, EXPLICIT], taken)
     assert [one.sop_classes for one in groups] == [(CT, MR), ("1.2.3",)]
     assert groups[1].transfer_syntaxes == ()
+
+
+def test_a_peer_that_takes_nothing_of_what_it_is_to_be_sent() -> None:
+    peer = replace(PEER, transfer_syntaxes=(MPEG, RLE))
+    accepting = ScriptedPeer(accepts=lambda _, syntax: syntax in (IMPLICIT, EXPLICIT))
+    step = storage(peer, accepting, [CT, MR])
+    assert step.cause is Cause.OWN_SYNTAXES
+    advice = advise(step, peer, OURS)
+    assert advice is not None
+    pasted = yaml.safe_load("\n".join(advice.lines))["modalities"]["ARCHIVE"]
+    assert pasted["transfer_syntaxes"] == [IMPLICIT, EXPLICIT]
+    some = ScriptedPeer(accepts=lambda sop_class, syntax: (sop_class, syntax) == (MR, MPEG))
+    assert storage(peer, some, [CT, MR]).verdict is Verdict.OK
 
 
 def test_classes_are_named_and_all_of_the_standard() -> None:
@@ -252,7 +265,8 @@ def test_a_peer_that_ignores_the_key_of_a_query_is_told_of() -> None:
 
 @pytest.mark.parametrize("cause", Cause)
 def test_each_cause_has_advice_that_says_who_we_are(cause: Cause, tmp_path: Path) -> None:
-    step = failed("C-MOVE", cause, "the reason", networks=["10.0.0.0/8"])
+    found = {"networks": ["10.0.0.0/8"], "transfer_syntax_uids": [EXPLICIT]}
+    step = failed("C-MOVE", cause, "the reason", **found)
     advice = advise(step, PEER, OURS)
     assert advice is not None
     assert advice.sentence
@@ -285,6 +299,20 @@ def test_a_row_has_its_own_name_and_only_what_decides() -> None:
         "    port: 104",
         "    tls: false  # why",
     ]
+
+
+def test_what_a_stranger_says_begins_no_line_of_its_own() -> None:
+    issuer = "CN=x\naccess: {unknown_callers: all}\r\x85\u2028listen: {}"
+    step = failed("TLS", Cause.NO_AUTHORITY, "", certificate={"issuer": issuer})
+    advice = advise(step, PEER, OURS)
+    assert advice is not None
+    assert list(yaml.safe_load("\n".join(advice.lines))) == ["modalities"]
+    hosts = ["a\nb: c", "*.example"]
+    step = failed("TLS", Cause.OTHER_HOST, "", certificate={"hosts": hosts})
+    advice = advise(step, PEER, OURS)
+    assert advice is not None
+    pasted = yaml.safe_load("\n".join(advice.lines))
+    assert pasted["modalities"]["ARCHIVE"]["host"] == "a\nb: c"
 
 
 def test_the_sentence_says_by_which_title_we_call_where_that_is_another() -> None:

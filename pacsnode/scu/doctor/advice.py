@@ -182,6 +182,17 @@ def _request(case: Case) -> Advice:
     )
 
 
+def _own_syntaxes(case: Case) -> Advice:
+    """Those that it takes, in place of those that it does not."""
+    uids = ", ".join(quoted(uid) for uid in case.details.get("transfer_syntax_uids", ()))
+    key = Key("transfer_syntaxes", f"[{uids}]", "what it takes of something, in our order")
+    return Advice(
+        modality(case.peer, key),
+        f"{case.peer} takes none of the transfer syntaxes that we are to send it: which ones does "
+        f"it take of which SOP classes? We are {case.us}.",
+    )
+
+
 def _lost(case: Case) -> Advice:
     """Some take every association, and abort it on a request of a title that they do not know."""
     title = case.peer.calling_ae_title
@@ -219,6 +230,7 @@ _ADVICE: Mapping[Cause, Callable[[Case], Advice]] = {
     Cause.REJECTED: _rejected,
     Cause.NO_ROOT: _request,
     Cause.REQUEST_REFUSED: _request,
+    Cause.OWN_SYNTAXES: _own_syntaxes,
     Cause.LOST: _lost,
     Cause.NOT_LISTENING: back.not_listening,
     Cause.OWN_ADDRESS: back.own_address,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pacsnode.dicom.message import Peer
+from pacsnode.log import printable
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*|\d+\.\d+\.\d+\.\d+")
 _NOT_TEXT = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
@@ -46,5 +47,6 @@ def section(name: str, *changes: Key) -> Sequence[str]:
 
 
 def _line(key: Key) -> str:
-    remark = f"  # {key.remark}" if key.remark else ""
+    # A remark may quote what a stranger says: it must not begin a line of its own.
+    remark = f"  # {printable(key.remark)}" if key.remark else ""
     return f"{key.name}: {key.value}{remark}"

@@ -39,6 +39,7 @@ class Cause(Enum):
     REJECTED = "the peer rejects associations without saying why"
     NO_ROOT = "the peer does not do what is asked of it"
     REQUEST_REFUSED = "the peer refuses the request"
+    OWN_SYNTAXES = "the peer takes none of the transfer syntaxes that it is to be sent"
     LOST = "the association ended under the request"
     NOT_LISTENING = "nobody listens at this node's address"
     OWN_ADDRESS = "this node listens where the peer cannot reach it"

@@ -22,7 +22,9 @@ class Accepted(NamedTuple):
 
 def storage(peer: Peer, connect: Connect, classes: Sequence[str]) -> Step:
     """Each SOP class in each transfer syntax, over as many associations as that takes."""
-    pairs = [(uid, syntax) for uid in classes for syntax in TRANSFER_SYNTAXES]
+    wanted = peer.transfer_syntaxes or ()
+    syntaxes = tuple(dict.fromkeys([*TRANSFER_SYNTAXES, *wanted]))
+    pairs = [(uid, syntax) for uid in classes for syntax in syntaxes]
     taken: set[tuple[str, str]] = set()
     associations = 0
     try:
@@ -33,9 +35,15 @@ def storage(peer: Peer, connect: Connect, classes: Sequence[str]) -> Step:
             taken |= {(one.abstract_syntax, one.transfer_syntax) for one in agreed}
     except NetworkError as error:
         return failed("storage", Cause.LOST, f"association {associations}: {error}")
-    groups = group(classes, taken)
+    groups = group(classes, syntaxes, taken)
     count = sum(len(one.sop_classes) for one in groups if one.transfer_syntaxes)
     text = f"it takes {count} of the {len(classes)} SOP classes asked for"
+    if wanted and count and not any(syntax in wanted for _, syntax in taken):
+        text += ", but none in the transfer syntaxes that it is to be sent"
+        possible = [uid for uid in syntaxes if any(uid == syntax for _, syntax in taken)]
+        return failed(
+            "storage", Cause.OWN_SYNTAXES, text, **_details(groups), transfer_syntax_uids=possible
+        )
     return ok("storage", text, **_details(groups), associations=associations)
 
 
@@ -52,15 +60,17 @@ def _agreed(connect: Connect, peer: Peer, contexts: Sequence[ProposedContext]) -
         return ()
 
 
-def group(classes: Sequence[str], taken: set[tuple[str, str]]) -> list[Accepted]:
+def group(
+    classes: Sequence[str], syntaxes: Sequence[str], taken: set[tuple[str, str]]
+) -> list[Accepted]:
     """Classes with the same transfer syntaxes together; those with the most syntaxes first, those
     that are not taken at all last."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for uid in classes:
-        syntaxes = tuple(syntax for syntax in TRANSFER_SYNTAXES if (uid, syntax) in taken)
-        groups.setdefault(syntaxes, []).append(uid)
+        agreed = tuple(syntax for syntax in syntaxes if (uid, syntax) in taken)
+        groups.setdefault(agreed, []).append(uid)
     ordered = sorted(groups.items(), key=lambda one: -len(one[0]))
-    return [Accepted(syntaxes, tuple(uids)) for syntaxes, uids in ordered]
+    return [Accepted(agreed, tuple(uids)) for agreed, uids in ordered]
 
 
 def _details(groups: Sequence[Accepted]) -> dict[str, list[dict[str, list[str]]]]:
