@@ -1,28 +1,31 @@
 """pacsnode send."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 import click
 
 from pacsnode.cli import options
-from pacsnode.cli.output import complain, say
+from pacsnode.cli.output import say
 from pacsnode.cli.run import Run
-from pacsnode.errors import (
-    AssociationLost,
-    AssociationRejected,
-    NetworkError,
-    PeerTimeout,
-    PeerUnreachable,
-)
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
+    from pacsnode.cli.sending import Sending
     from pacsnode.dicom.message import Peer
-    from pacsnode.scu.sendable import Outcome, Sendable
+    from pacsnode.scu.acknowledged import Acknowledged
+    from pacsnode.scu.sendable import Sendable
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How it is sent: `rehearsal` is the format of what --dry-run shows, None where it is done."""
+
+    priority: int
+    rehearsal: str | None
 
 
 @click.command("send")
@@ -37,6 +40,29 @@ if TYPE_CHECKING:
     metavar="N",
     help="Send over N associations at once. Default: what `associations` of PEER's modality says.",
 )
+@click.option(
+    "--resume",
+    "listed",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep in FILE what PEER has acknowledged (also with a warning), and leave out what is "
+    "there already: the same command, given again, sends the rest. One FILE for each PEER.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Send nothing: show what would go in which presentation context, after asking PEER which "
+    "ones it accepts. Where it cannot be asked: what would be proposed, and exit code 3.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How --dry-run shows it.",
+)
+@options.priority
 @options.aet
 @click.pass_obj
 def command(
@@ -47,47 +73,83 @@ def command(
     series: tuple[str, ...],
     instances: tuple[str, ...],
     jobs: int | None,
+    listed: Path | None,
+    dry_run: bool,
+    form: str,
+    priority: str,
     aet: str | None,
 ) -> int:
     """Send files and folders, or what the node has itself, to PEER (C-STORE).
 
-    Files that are no DICOM are named and skipped. Compressed instances that PEER does not take are
-    sent decompressed. Where PEER takes fewer than N associations, those that it takes do the work.
+    Files that are no DICOM are named and skipped. Instances that PEER does not take as they are
+    stored are sent transcoded: decompressed, or as `transfer_syntaxes` of PEER's modality says.
+    Where PEER takes fewer than N associations, those that it takes do the work.
     """
+    from pacsnode.cli.sending import Sending
+
     wanted = options.own_or_paths(paths, studies, series, instances)
     target = options.resolve_peer(run, peer, aet)
     if jobs is not None:
         target = replace(target, associations=jobs)
-    if paths:
-        return _send_files(run, target, paths)
-    return _send_own(run, target, wanted)
+    manner = Manner(options.PRIORITIES[priority], form if dry_run else None)
+    with ExitStack() as stack:
+        if listed is not None and dry_run and not listed.exists():
+            listed = None  # none is made for nothing
+        sending = Sending(_open_list(listed, target, stack) if listed is not None else None)
+        if paths:
+            return _send_files(run, target, paths, sending, manner)
+        return _send_own(run, target, wanted, sending, manner)
 
 
-def _send_files(run: Run, target: "Peer", paths: Sequence[Path]) -> int:
+def _open_list(path: Path, target: "Peer", stack: ExitStack) -> "Acknowledged":
+    from pacsnode.errors import UsageError
+    from pacsnode.scu.acknowledged import Acknowledged
+
+    try:
+        return stack.enter_context(Acknowledged(path, target))
+    except OSError as error:
+        raise UsageError(f"--resume: {path}: {error.strerror}") from error
+
+
+def _send_files(
+    run: Run, target: "Peer", paths: Sequence[Path], sending: "Sending", manner: Manner
+) -> int:
     from pacsnode.cli.progress import bar, count_files
+    from pacsnode.cli.rehearsing import rehearse
     from pacsnode.cli.sources import Files
 
     files = Files(paths)
-    sending = Sending()
+    if manner.rehearsal is not None:
+        code = rehearse(run, target, sending.left_of(files), manner.rehearsal)
+        return code or int(files.failed > 0)
     with bar() as shown:
         count_files(paths, shown)
-        for done in sending.run(run, target, files):
+        for done in sending.run(run, target, files, manner.priority):
             shown.at(done + files.skipped + files.failed)
     say(f"{sending}, {files.skipped} skipped")
     return sending.code(files.failed)
 
 
-def _send_own(run: Run, target: "Peer", wanted: Mapping[str, Sequence[str]]) -> int:
+def _send_own(
+    run: Run,
+    target: "Peer",
+    wanted: Mapping[str, Sequence[str]],
+    sending: "Sending",
+    manner: Manner,
+) -> int:
     from pacsnode.cli.progress import bar
+    from pacsnode.cli.rehearsing import rehearse
     from pacsnode.node.build import build_archive
 
-    sending = Sending()
     with ExitStack() as stack:
         archive = stack.enter_context(build_archive(run.configuration))
+        if manner.rehearsal is not None:
+            own = sending.left_of(_own(archive, wanted))
+            return rehearse(run, target, own, manner.rehearsal)
         shown = stack.enter_context(bar())
         if shown.is_shown:
             shown.expect(sum(1 for _ in _own(archive, wanted)))
-        for done in sending.run(run, target, _own(archive, wanted)):
+        for done in sending.run(run, target, _own(archive, wanted), manner.priority):
             shown.at(done)
     say(str(sending))
     return sending.code()
@@ -99,59 +161,3 @@ def _own(archive: "Archive", wanted: Mapping[str, Sequence[str]]) -> "Iterator[S
 
     for stored in own_instances(archive, wanted):
         yield ArchivedInstance(archive, stored)
-
-
-class Sending:
-    """Counts what becomes of instances and names those that fail."""
-
-    def __init__(self) -> None:
-        self._sent = self._warned = self._failed = 0
-
-    def run(self, run: Run, target: "Peer", sendables: "Iterable[Sendable]") -> Iterator[int]:
-        """Send; yields how many have been dealt with. Raises NetworkError where the peer cannot be
-        had at all."""
-        from pacsnode.node.build import build_connect
-        from pacsnode.scu.store import send
-
-        connect = build_connect(run.configuration)
-        with closing(send(connect, target, sendables)) as outcomes:
-            for outcome in outcomes:
-                self._take(outcome)
-                yield self._sent + self._warned + self._failed
-
-    def _take(self, outcome: "Outcome") -> None:
-        if outcome.is_success:
-            self._sent += 1
-            return
-        if not (self._sent or self._warned or self._failed) and _is_no_peer(outcome.error):
-            raise outcome.error
-        complain(f"{_name(outcome.sendable)}: {outcome.text}")
-        if outcome.is_warning:
-            self._warned += 1
-        else:
-            self._failed += 1
-
-    def code(self, unread: int = 0) -> int:
-        """The exit code: 0 where there was something to send and all of it has arrived, but for
-        the `unread`, of which complaints have been made."""
-        if self._failed or unread:
-            return 1
-        if not (self._sent or self._warned):
-            complain("nothing to send: no instance was found")
-            return 1
-        return 0
-
-    def __str__(self) -> str:
-        return f"{self._sent} sent, {self._warned} with warning, {self._failed} failed"
-
-
-def _is_no_peer(error: object) -> TypeGuard[NetworkError]:
-    """Whether it fails for everything that might be sent."""
-    if isinstance(error, PeerUnreachable | AssociationRejected):
-        return True
-    return isinstance(error, AssociationLost | PeerTimeout) and error.step == "association"
-
-
-def _name(sendable: "Sendable") -> str:
-    path = getattr(sendable, "path", None)
-    return str(path or sendable.sop_instance_uid)
