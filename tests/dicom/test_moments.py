@@ -3,7 +3,7 @@
 from datetime import date, time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pacsnode.dicom.date_time import moved, offset_text
@@ -194,6 +194,8 @@ def test_values_that_belong_together_are_tried_together() -> None:
     assert not meets_moment([], [], None)
 
 
+@example(date(2024, 1, 1), time(23, 59), -840, 840)
+@example(date(2024, 1, 3), time(0, 1), 840, -840)
 @given(
     st.dates(min_value=date(1900, 1, 3), max_value=date(2199, 12, 29)),
     st.times(),

@@ -14,7 +14,7 @@ from pynetdicom.pdu_primitives import (
 )
 
 from tests.conftest import Dcmtk, RunningNode, StartNode, new_dataset, write_dataset
-from tests.interface.conftest import OPEN, store_all
+from tests.interface.conftest import OPEN, free_port_number, store_all
 from tests.interface.peer import EXPLICIT, STUDY_FIND
 
 EVERYTHING = b"\x01\x01\x01\x01\x01"
@@ -138,3 +138,22 @@ def test_what_the_log_says_is_to_be_pasted_makes_a_destination_known(
     assert "Unknown destination NOWHERE" in dcmtk(*moving, "-d", check=False).stdout
     paste(node, entry_for(node, "NOWHERE"))
     assert "Unknown destination" not in dcmtk(*moving, "-d").stdout, "nothing to move, and no error"
+
+
+def test_the_log_names_what_a_destination_does_not_take(
+    start_node: StartNode, dcmtk: Dcmtk, tmp_path: Path
+) -> None:
+    """storescp takes Implicit VR alone: what is stored in Explicit VR goes recoded."""
+    port = free_port_number()
+    (tmp_path / "received").mkdir()
+    dcmtk.serve("storescp", "+xi", "-od", tmp_path / "received", port, port=port)
+    node = start_node(f"{OPEN}modalities:\n  ws: {{ae_title: WS, host: 127.0.0.1, port: {port}}}\n")
+    ds = new_dataset()
+    store_all(node, [ds])
+    keys = ("-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={ds.StudyInstanceUID}")
+    dcmtk("movescu", "-S", "-aem", "WS", node.host, node.port, *keys)
+    ct = f"CT Image Storage ({ds.SOPClassUID})"
+    explicit = f"Explicit VR Little Endian ({EXPLICIT})"
+    log = node.wait_for_log(f"WS@127.0.0.1:{port} did not accept: {ct} in {explicit}")
+    assert "offered as modalities.ws.transfer_syntaxes says" in log
+    assert f"1 of {explicit} to Implicit VR Little Endian" in log
