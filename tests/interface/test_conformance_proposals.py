@@ -91,6 +91,31 @@ def test_an_echo_proposes_what_is_listed(
     assert taken.proposed() == contexts_of(statement, "Proposed Presentation Contexts, Verify")
 
 
+def test_the_connection_doctor_proposes_what_is_listed(
+    node: RunningNode, statement: Statement, taken: Line
+) -> None:
+    done = node.command("check", peer_on(taken))
+    assert done.returncode == 0, done.stdout + done.stderr
+    services, *storages, get = taken.requests
+    title = "Check a Connection"
+    assert services.contexts == contexts_of(statement, f"Proposed Presentation Contexts, {title}")
+    classes = statement.column(f"Proposed Storage SOP Classes, {title}", "UID")
+    syntaxes = statement.column(f"Proposed Storage Transfer Syntaxes, {title}", "UID")
+    asked = [context for request in storages for context in request.contexts]
+    assert asked == [Context(uid, (syntax,)) for uid in classes for syntax in syntaxes]
+    assert get.roles == dict.fromkeys(classes, (False, True))
+    assert not any(request.roles for request in storages)
+
+
+def test_a_fuzzy_query_asks_for_what_is_told(
+    node: RunningNode, statement: Statement, taken: Line
+) -> None:
+    done = node.command("find", peer_on(taken), "--fuzzy", "-k", "PatientName=nobody")
+    assert done.returncode == 0, done.stderr
+    (asked,) = taken.requests[0].extended.values()
+    assert f"Service Class Application Information {asked.hex(' ').upper()}." in statement.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "activity"),
     [

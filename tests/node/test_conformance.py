@@ -224,7 +224,7 @@ CT1 = {"host": "10.0.0.7", "port": 4242}
         ),
         (
             {"modalities": {"CT1": {**CT1, "lossy_compression": "allowed"}}},
-            "But to CT1 copies may be sent that were compressed with losses",
+            "To CT1 copies may be sent that were compressed with losses",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from pacsnode.dicom.part10 import (
     IMPLEMENTATION_VERSION_NAME,
     PRIVATE_INFORMATION_CREATOR_UID,
 )
-from pacsnode.node.conformance import settings
+from pacsnode.node.conformance import checking, settings
 from pacsnode.node.conformance.document import Section, Table, paragraphs, table
 
 
@@ -85,10 +85,13 @@ def annexes(configuration: Configuration) -> Section:
         for name, modality in configuration.modalities.items()
         if modality.lossy_compression == "allowed"
     ]
-    created = "The node creates no SOP instances."
+    created = (
+        "The node itself creates no SOP instances; `pacsnode check PEER --move` makes the Test "
+        "Object, a Secondary Capture image of nobody."
+    )
     if lossy:
         created += (
-            f" But to {', '.join(lossy)} copies may be sent that were compressed with losses: each "
+            f" To {', '.join(lossy)} copies may be sent that were compressed with losses: each "
             "has a SOP Instance UID of its own, always the same for the same copy, and what the "
             "table Attributes of Lossy Copies says. They are not kept."
         )
@@ -97,10 +100,13 @@ def annexes(configuration: Configuration) -> Section:
         sections=(
             Section(
                 "IOD Contents",
-                paragraphs(
-                    created,
-                    "Attributes of received instances are used as the keys of SOP Specific "
-                    "Conformance: Query say. No attribute is mapped, none coerced or modified.",
+                (
+                    *paragraphs(created),
+                    checking.test_object_table(),
+                    *paragraphs(
+                        "Attributes of received instances are used as the keys of SOP Specific "
+                        "Conformance: Query say. No attribute is mapped, none coerced or modified."
+                    ),
                 ),
             ),
             Section(

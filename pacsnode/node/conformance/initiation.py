@@ -2,10 +2,10 @@
 it proposes on them."""
 
 from pacsnode.config.model import Configuration
-from pacsnode.dicom.message import ProposedContext
+from pacsnode.dicom.message import Extensions
 from pacsnode.jobs.commit import PROPOSAL as REPORT_PROPOSAL
-from pacsnode.net.contexts import Service
-from pacsnode.node.conformance import contexts, failures, recoding, registry, statuses
+from pacsnode.net import extensions
+from pacsnode.node.conformance import checking, contexts, failures, recoding, registry, statuses
 from pacsnode.node.conformance.document import Block, Paragraph, Section, paragraphs
 from pacsnode.scu.commit import MOST_REFERENCES
 from pacsnode.scu.commit import PROPOSAL as COMMIT_PROPOSAL
@@ -22,7 +22,8 @@ def initiation_policy(configuration: Configuration) -> Section:
             *paragraphs(
                 "The node proposes one transfer syntax, or those of no pixel compression, in each "
                 "presentation context; it names itself to a remote AE as Remote AE Titles says, "
-                "and proposes neither an asynchronous operations window nor a user identity."
+                "and proposes neither an asynchronous operations window nor a user identity. "
+                "`pacsnode trace replay`, which is for tests, proposes what was recorded."
             ),
             statuses.response_table(),
             failures.as_initiator(configuration),
@@ -30,14 +31,16 @@ def initiation_policy(configuration: Configuration) -> Section:
         (
             _activity(
                 "Verify",
-                "`pacsnode echo PEER` and `pacsnode check PEER` ask whether a remote AE is there.",
+                "`pacsnode echo PEER` asks whether a remote AE is there.",
                 contexts.proposed_table("Proposed Presentation Contexts, Verify", [ECHO_PROPOSAL]),
             ),
+            checking.checking(),
             _send(configuration),
             _activity(
                 "Query",
                 "`pacsnode find PEER` asks for what matches, in one of the models. Keys are those "
-                "of the command line.",
+                "of the command line. With `--fuzzy` it proposes fuzzy semantic matching, with "
+                f"Service Class Application Information {_fuzzy()}.",
                 contexts.proposed_table(
                     "Proposed Presentation Contexts, Query",
                     contexts.query_proposals(Asked.FIND),
@@ -128,10 +131,12 @@ def _get() -> Section:
     )
 
 
+def _fuzzy() -> str:
+    asked = extensions.proposal(
+        contexts.query_proposals(Asked.FIND)[0].abstract_syntax, Extensions(fuzzy_names=True)
+    )
+    return asked.hex(" ").upper()
+
+
 def _example() -> str:
     return registry.name_of(contexts.ANY_STORED)
-
-
-def proposals() -> dict[Service, list[ProposedContext]]:
-    """What is proposed whatever is sent."""
-    return {Service.ECHO: [ECHO_PROPOSAL], Service.COMMIT: [COMMIT_PROPOSAL]}
