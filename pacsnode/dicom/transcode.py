@@ -31,7 +31,14 @@ from pacsnode.dicom.stream import (
 )
 from pacsnode.errors import TranscodingError
 
-__all__ = ["COMPRESSED", "ENCODINGS", "LOSSLESS", "LOSSY", "can_transcode", "transcode"]
+__all__ = [
+    "COMPRESSED",
+    "ENCODINGS",
+    "LOSSLESS",
+    "LOSSY",
+    "can_transcode",
+    "transcode",
+]
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
@@ -56,12 +63,6 @@ def can_transcode(source_uid: str, target_uid: str, *, may_lose: bool = False) -
 
 def _codec(uid: str, may_lose: bool) -> Codec | None:
     return LOSSLESS.get(uid) or (LOSSY.get(uid) if may_lose else None)
-
-
-def needs_codec(source_uid: str, target_uid: str) -> bool:
-    """Whether pixels are decoded or encoded on the way, by libraries that are better not trusted
-    with the process that they run in."""
-    return source_uid != target_uid and not {source_uid, target_uid} <= ENCODINGS.keys()
 
 
 def transcode(

@@ -25,7 +25,7 @@ from pacsnode.dicom.message import DatasetSource, no_tick
 from pacsnode.dicom.query import Key, Model, Query, parse_query
 from pacsnode.dicom.template import Slot, Template
 from pacsnode.dicom.text import fold_name, trimmed
-from pacsnode.dicom.transcode import COMPRESSED, ENCODINGS, transcode
+from pacsnode.dicom.transcode import COMPRESSED, ENCODINGS, LOSSLESS, transcode
 from pacsnode.dicom.values import NUMBER_FORMATS, values_of
 from pacsnode.errors import (
     DicomError,
@@ -38,6 +38,7 @@ from pacsnode.index.conditions import attribute_matcher
 from pacsnode.log import printable
 from pacsnode.net import command
 from pacsnode.scu.codecs import Codecs, Conversion
+from pacsnode.scu.preparing import needs_codec
 from pacsnode.storage import paths
 from tests.dicom import raw
 from tests.fuzz import grammar, upper_layer
@@ -227,27 +228,31 @@ def _stays_in_the_tree(found: InstanceUIDs) -> None:
     assert "/" not in paths.conflict_name(found, bytes(32))
 
 
-_SOURCES = (*ENCODINGS, *sorted(COMPRESSED - {"1.2.840.10008.1.2.4.51"}))
+_SOURCES = (*ENCODINGS, *sorted(COMPRESSED))
+_TARGETS = (raw.IMPLICIT, raw.EXPLICIT, raw.BIG_ENDIAN, *LOSSLESS)
 
 
 def transcoding(data: bytes) -> None:
-    """From one transfer syntax to another; what came out passes again unchanged."""
-    chosen, data = _choice(data, len(_SOURCES) * 3)
-    source, target = _SOURCES[chosen // 3], list(ENCODINGS)[chosen % 3]
+    """From one transfer syntax to another; what came out passes again unchanged, or can be read at
+    least where it is compressed."""
+    chosen, data = _choice(data, len(_SOURCES) * len(_TARGETS))
+    source, target = _SOURCES[chosen // len(_TARGETS)], _TARGETS[chosen % len(_TARGETS)]
     if source == target:  # stays the same, whatever it is
         return
     try:
         once = _transcoded(data, source, target)
     except TranscodingError:
         return
-    if target == raw.EXPLICIT:  # in implicit VR a wrong VR would be the dictionary's again
+    if target in LOSSLESS:
+        _transcoded(once, target, raw.EXPLICIT)
+    elif target == raw.EXPLICIT:  # in implicit VR a wrong VR would be the dictionary's again
         there = _transcoded(once, raw.EXPLICIT, raw.BIG_ENDIAN)
         assert _transcoded(there, raw.BIG_ENDIAN, raw.EXPLICIT) == once
 
 
 def _transcoded(data: bytes, source: str, target: str) -> bytes:
     dataset_source = DatasetSource(io.BytesIO(data), len(data))
-    if source in ENCODINGS:
+    if not needs_codec(source, target):
         found = transcode(dataset_source, source, target, io.BytesIO())
         return found.file.read(found.length)
     with tempfile.TemporaryFile() as spool:
@@ -351,8 +356,8 @@ def _to_store(random: Random) -> bytes:
 
 
 def _to_transcode(random: Random) -> bytes:
-    chosen = random.randrange(len(_SOURCES) * 3)
-    syntax = _SOURCES[chosen // 3]
+    chosen = random.randrange(len(_SOURCES) * len(_TARGETS))
+    syntax = _SOURCES[chosen // len(_TARGETS)]
     return bytes([chosen]) + grammar.instance(
         random, syntax if syntax in ENCODINGS else raw.EXPLICIT
     )
@@ -419,7 +424,7 @@ TARGETS: dict[str, Target] = {
     "numbers": Target(numbers, _none, _packed),
     "document": Target(document, _none, _document),
     "uids": Target(uids, _none, partial(_texts, parts=3)),
-    "transcoding": Target(transcoding, lambda: _seeds_in(_SOURCES, 3), _to_transcode),
+    "transcoding": Target(transcoding, lambda: _seeds_in(_SOURCES, len(_TARGETS)), _to_transcode),
     "commands": Target(commands, _none, _command_set),
     "command_line": Target(command_line, _none, _keys),
     "shown": Target(shown, _none, _texts),
