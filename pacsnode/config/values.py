@@ -22,6 +22,16 @@ MOST_WORKERS = 64
 MOST_ASSOCIATIONS = 100_000
 MOST_BYTES = 1 << 62
 
+# Those that pydicom does not list among its own.
+NEWER_TRANSFER_SYNTAXES = {
+    "1.2.840.10008.1.2.1.98": "EncapsulatedUncompressedExplicitVRLittleEndian",
+    "1.2.840.10008.1.2.4.110": "JPEGXLLossless",
+    "1.2.840.10008.1.2.4.111": "JPEGXLJPEGRecompression",
+    "1.2.840.10008.1.2.4.112": "JPEGXL",
+    "1.2.840.10008.1.2.8.1": "DeflatedImageFrameCompression",
+}
+LIVE_VIDEO = "1.2.840.10008.1.2.7."  # SMPTE ST 2110
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _MULTIPLES = {
@@ -148,9 +158,12 @@ def _transfer_syntaxes(value: object) -> object:
 def _transfer_syntax(value: object) -> str:
     from pydicom.uid import AllTransferSyntaxes
 
-    for uid in AllTransferSyntaxes:
-        if value in (str(uid), uid.keyword):
-            return str(uid)
+    known = {str(uid): uid.keyword for uid in AllTransferSyntaxes} | NEWER_TRANSFER_SYNTAXES
+    for uid, keyword in known.items():
+        if value in (uid, keyword):
+            if uid.startswith(LIVE_VIDEO):
+                raise ValueError(f"{value!r} is of live video, which no instance is sent in")
+            return uid
     raise ValueError(f"{value!r} is no transfer syntax")
 
 

@@ -160,6 +160,10 @@ def test_sizes_have_units(file: Path, text: str, bytes_: int) -> None:
         ("modalities: {A: {host: x, character_set: latin1}}", "modalities.A.character_set"),
         ("modalities: {A: {host: x, transfer_syntaxes: []}}", "modalities.A.transfer_syntaxes"),
         ("modalities: {A: {host: x, transfer_syntaxes: [A]}}", "modalities.A.transfer_syntaxes"),
+        (
+            "modalities: {A: {host: x, transfer_syntaxes: [1.2.840.10008.1.2.7.1]}}",
+            "modalities.A.transfer_syntaxes",
+        ),
         ("modalities: {A: {host: x, associations: 0}}", "modalities.A.associations"),
         ("modalities: {A: {host: x, associations: 33}}", "modalities.A.associations"),
         ("log: {level: LOUD}", "log.level"),
@@ -296,6 +300,21 @@ def test_what_is_harmless_already_is_taken(file: Path) -> None:
     assert modalities["B"].allow == SERVICES
     assert modalities["B"].associations == 4
     assert modalities["B"].transfer_syntaxes == ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
+
+
+def test_transfer_syntaxes_newer_than_the_dictionary_are_known_by_name_and_number(
+    file: Path,
+) -> None:
+    text = (
+        "modalities: {A: {host: x, transfer_syntaxes:"
+        " [DeflatedImageFrameCompression, 1.2.840.10008.1.2.4.110, JPEGXL, MPEG2MPML]}}"
+    )
+    assert loaded(file, text).modalities["A"].transfer_syntaxes == (
+        "1.2.840.10008.1.2.8.1",
+        "1.2.840.10008.1.2.4.110",
+        "1.2.840.10008.1.2.4.112",
+        "1.2.840.10008.1.2.4.100",
+    )
 
 
 def test_the_file_is_looked_for_in_the_documented_order(
