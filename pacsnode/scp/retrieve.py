@@ -249,10 +249,19 @@ class Suboperations:
             return Answer(status.SUCCESS, counters=self.counters(with_remaining=False))
         if not self.completed and not self.warning:
             return self.ended(status.CANNOT_PERFORM_SUBOPERATIONS, self._why_none())
-        comment = f"{len(self.failed)} of {self.done} sub-operations failed"
+        return self.ended(status.SUBOPERATIONS_COMPLETE_WITH_FAILURES, self._why_some())
+
+    def _why_some(self) -> str:
+        """As _why_none; the first that went nowhere is named where that can be helped."""
+        counted = f"{len(self.failed)} of {self.done}"
+        comment = f"{counted} sub-operations failed"
         if self.warning:
-            comment += f", {self.warning} with warning"
-        return self.ended(status.SUBOPERATIONS_COMPLETE_WITH_FAILURES, comment)
+            return f"{comment}, {self.warning} with warning"
+        first = self.first_failure
+        if first is not None and isinstance(first.error, NoPresentationContext):
+            named = f"{counted} failed: no context for {first.sendable.sop_class_uid}"
+            return named if len(named) <= LONGEST_COMMENT else comment
+        return comment
 
     def _why_none(self) -> str:
         """Why all sub-operations failed, in the 64 characters that an Error Comment has."""

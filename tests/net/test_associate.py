@@ -108,3 +108,11 @@ def test_an_answer_has_the_contexts_after_the_application_context() -> None:
     assert made[10:74] == request[10:74]
     assert int.from_bytes(made[2:6], "big") == len(made) - 6
     assert [item.item_type for item in decoded.variable_items] == [0x10, 0x21, 0x21, 0x50]
+
+
+@given(st.binary(max_size=60))
+def test_an_identity_of_any_bytes_is_one_or_none(content: bytes) -> None:
+    data = raw.associate_rq(CONTEXTS, user_items=raw.item(0x58, content))
+    found = associate.user_identity(data)
+    assert found is None or found.name.isprintable()
+    assert associate.user_identity(data[:-1]) is None, "lengths that lie"

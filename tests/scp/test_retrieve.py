@@ -379,6 +379,13 @@ def test_a_class_that_is_not_accepted_fails_and_the_others_go() -> None:
     archive = FakeArchive([stored(1), stored(2, MR)])
     final = run(archive, ScriptedPeer(accepts=lambda uid, _: uid != MR))
     assert final.counters == Counters(None, 1, 1, 0)
+    assert final.comment == f"1 of 2 failed: no context for {MR}"
+
+
+def test_a_long_uid_is_left_out_of_the_comment_rather_than_cut() -> None:
+    archive = FakeArchive([stored(1), stored(2, "1." + "2" * 60)])
+    final = run(archive, ScriptedPeer(accepts=lambda uid, _: uid == CT))
+    assert final.comment == "1 of 2 sub-operations failed"
 
 
 @pytest.mark.parametrize("transfer_syntax", [IMPLICIT, EXPLICIT, BIG, DEFLATED])
