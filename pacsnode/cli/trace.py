@@ -1,5 +1,6 @@
 """pacsnode trace."""
 
+import os
 import secrets
 import time
 from pathlib import Path
@@ -89,6 +90,7 @@ def record(
     if (peer is None) != every:
         raise click.UsageError("whose? Either PEER or --all")
     configuration = run.existing()
+    _require_owner(configuration.data_dir)
     wanted = _everybodys if peer is None else _wanted(run, peer)
     name = f"pacsnode {__version__}"
     header = Header(name, configuration.ae_title, peer or "", time.time(), not with_names)
@@ -102,6 +104,15 @@ def record(
         complain(f"{path} is full")
     complain(f"{outcome.associations} associations, {outcome.messages} messages in {path}")
     return 1 if outcome.is_full else 0
+
+
+def _require_owner(folder: Path) -> None:
+    """The node could not reach the socket of another user. Raises UsageError."""
+    from pacsnode.errors import UsageError
+
+    owner = folder.stat().st_uid
+    if owner != os.geteuid():
+        raise UsageError(f"{folder} belongs to user {owner}: run this as that user")
 
 
 def _everybodys(_opening: "Opening") -> bool:

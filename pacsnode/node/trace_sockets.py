@@ -9,11 +9,12 @@ import secrets
 import select
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pacsnode.dicom.recording import Record, from_line, to_line
+from pacsnode.dicom.recording import End, Record, from_line, to_line
 from pacsnode.errors import RecordingDamaged
 
 logger = logging.getLogger(__name__)
@@ -64,10 +65,11 @@ class TraceSocket:
             for line in reader.lines():
                 record = _record(line)
                 if record is not None:
-                    reader.association = record.association
+                    reader.last = record
                     yield record
             if reader.has_ended:
                 self._leave(reader)
+                yield from _missing_end(reader)
 
     @property
     def is_idle(self) -> bool:
@@ -81,8 +83,9 @@ class TraceSocket:
 
     def refuse(self, association: str) -> None:
         """Tell whoever records this one that it is not wanted."""
-        for reader in [one for one in self._readers.values() if one.association == association]:
-            self._leave(reader)
+        for reader in list(self._readers.values()):
+            if reader.last is not None and reader.last.association == association:
+                self._leave(reader)
 
     def close(self) -> None:
         self.stop_listening()
@@ -109,7 +112,7 @@ class _Reader:
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
-        self.association = ""
+        self.last: Record | None = None
         self.has_ended = False
         self._rest = b""
 
@@ -123,6 +126,12 @@ class _Reader:
         self.has_ended = not data
         *whole, self._rest = (self._rest + data).split(b"\n")
         yield from (line + b"\n" for line in whole)
+
+
+def _missing_end(reader: _Reader) -> Iterator[Record]:
+    """Of an association whose process was killed."""
+    if reader.last is not None and not isinstance(reader.last, End):
+        yield End(reader.last.association, time.time(), "the process that had it was ended", 0)
 
 
 def _record(line: bytes) -> Record | None:
@@ -155,7 +164,10 @@ def listening(data_dir: Path) -> list[SocketSink]:
     folder = data_dir / FOLDER
     try:
         names = [name for name in os.listdir(folder) if name.endswith(_SUFFIX)]
-    except OSError:  # nobody has ever asked
+    except FileNotFoundError:  # nobody has ever asked
+        return []
+    except OSError as error:
+        logger.warning("%s: an association is not recorded: %s", folder, error.strerror)
         return []
     return [sink for name in names if (sink := _connect(folder, name)) is not None]
 

@@ -10,7 +10,8 @@ import pytest
 
 from pacsnode.config.model import Modality
 from pacsnode.dicom.recording import Begin, CommandSet, DatasetPassed, End, Opening, Record
-from pacsnode.node import traces
+from pacsnode.errors import RecordingDamaged
+from pacsnode.node import trace_sockets, traces
 from pacsnode.node.trace_sockets import FOLDER, TraceSocket
 from pacsnode.node.traces import Recording, Traces, whose
 
@@ -200,3 +201,32 @@ def test_the_peer_of_an_association_is_who_has_its_title_else_who_has_its_host()
     assert of("STRANGER", "192.0.2.1") is None
     assert of("CT2", "x", is_incoming=False) == "CT2"
     assert of("X", "192.0.2.2", is_incoming=False) == "CT2"
+
+
+def test_an_association_whose_process_was_killed_has_an_end(
+    tmp_path: Path, listening: TraceSocket
+) -> None:
+    (sink,) = trace_sockets.listening(tmp_path)
+    sink.write(CommandSet("a", 1.0, False, 1, b""))
+    sink.close()
+    found = take(listening, 2)
+    end = found[1]
+    assert isinstance(end, End)
+    assert (end.association, end.reason) == ("a", "the process that had it was ended")
+
+
+def test_what_no_node_says_ends_the_recording(tmp_path: Path, listening: TraceSocket) -> None:
+    (path,) = (tmp_path / FOLDER).iterdir()
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(str(path))
+        stranger.sendall(b"hello\n")
+        with pytest.raises(RecordingDamaged, match="no JSON"):
+            take(listening, 1)
+
+
+def test_a_folder_that_is_anothers_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / FOLDER).write_text("no folder")
+    assert Traces(tmp_path, "PACSNODE", dict).begin(CALL) is None
+    assert "an association is not recorded: Not a directory" in caplog.text
