@@ -101,12 +101,13 @@ class Files:
 def find(
     files: Files, index: Index, query: Query, transfer_syntax_uid: str, *, ae_title: str
 ) -> Iterator[list[bytes]]:
-    """The answers, encoded; a few at a time, of what is at hand together. `ae_title` is what
-    RetrieveAETitle says. Raises IndexFailure or StorageError."""
+    """The answers, encoded; a few at a time, of what is at hand together, and none where nothing
+    matches for long (Index.find). `ae_title` is what RetrieveAETitle says. Raises IndexFailure or
+    StorageError."""
     answers = _Answers(files, query, transfer_syntax_uid, ae_title)
     size = 1 if answers.need_files else AT_ONCE
     for page in index.find(query, files.matching(query)):
-        for start in range(0, len(page), size):
+        for start in range(0, max(1, len(page)), size):
             yield [answers.encoded(match) for match in page[start : start + size]]
 
 

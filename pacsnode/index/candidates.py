@@ -18,6 +18,9 @@ from pacsnode.index.selections import Selection, selections, size, stream, whole
 FIRST_PAGE = 50
 FEW = 1_000
 
+# Terms of one selection that are counted at most, to tell which of several is the smallest.
+COUNTED = 20_000
+
 Pages = Iterator[list[Row]]
 Item = TypeVar("Item", int, str)
 
@@ -30,9 +33,12 @@ def begin(database: Database, query: Query) -> tuple[Level, Pages]:
         if key is not None and key.vr == "UI":
             return level, _by_uid(database, level, key.values)
     found = {level: selections(level, query.matching) for level in _term_levels(query.level)}
+    everything = [selection for of_level in found.values() for selection in of_level]
+    # Where there is nothing to choose from it is enough to know that it is more than a few.
+    most = COUNTED if len(everything) > 1 else FEW + 1
     sizes: dict[Selection, int] = {}
-    for selection in (each for of_level in found.values() for each in of_level):
-        sizes[selection] = size(database, selection)
+    for selection in everything:
+        sizes[selection] = size(database, selection, most)
         if sizes[selection] <= FEW:
             return selection.level, _by_ids(database, selection.level, _once(database, selection))
     if sizes:
@@ -57,6 +63,8 @@ def _once(database: Database, selection: Selection) -> Iterator[list[int]]:
 
 def _by_ids(database: Database, level: Level, lists: Iterator[list[int]]) -> Pages:
     for ids in lists:
+        if not ids:
+            yield []
         for part in _parts(ids):
             with database.reading() as connection:
                 page = rows.by_id(connection, level, part)

@@ -90,7 +90,8 @@ class Index:
 
     def find(self, query: Query, match_file: MatchFile = _no_file) -> Iterator[list[Match]]:
         """What matches, in an order that does not change between queries; in pages of at most 500,
-        none empty, each a transaction of its own that is over before the page is handed out.
+        each a transaction of its own that is over before the page is handed out. Empty ones come
+        in between, so that whoever asks can give up while nothing matches for long.
         `match_file` is asked about keys at image level that are no columns."""
         return select.find(self._database, query, match_file)
 

@@ -50,24 +50,30 @@ def _match(level: Level, row: Row, answer: dict[str, tuple[str, ...]]) -> Match:
 
 
 def _matching(database: Database, query: Query, match_file: MatchFile) -> Iterator[list[Row]]:
-    """Pages of the rows that match, none of them empty."""
+    """Pages of the rows that match; an empty one now and then where none does for long."""
     conditions = Conditions(query, match_file)
     for page in _by_rows(database, query, conditions):
         if conditions.need_files:
             # One by one: none waits for another's file.
-            yield from ([row] for row in page if conditions.met_by_file(row))
+            yield from ([row] if conditions.met_by_file(row) else [] for row in page)
         else:
             yield page
 
 
 def _by_rows(database: Database, query: Query, conditions: Conditions) -> Iterator[list[Row]]:
-    """Pages of the rows that meet all conditions which are not their files', none empty."""
+    """Pages of the rows that meet all conditions which are not their files'; an empty one for each
+    page of candidates that leads to none."""
     begin, pages = candidates.begin(database, query)
     for page in pages:
         for level in Level:
             if level <= begin:
                 page = conditions.kept(database, level, page)
-        yield from _down(database, begin, query.level, page, conditions)
+        is_empty = True
+        for found in _down(database, begin, query.level, page, conditions):
+            is_empty = False
+            yield found
+        if is_empty:
+            yield []
 
 
 def _down(

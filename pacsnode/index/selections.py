@@ -20,10 +20,7 @@ FIRST_STEP = 200
 STEP = 20_000
 _GROWTH = 4
 
-# Terms of one selection that are counted at most, to tell which of several is the smallest.
-COUNTED = 20_000
-
-# How many before it, of the kinds that usually leave fewer, a modality with its date comes.
+# Among the kinds of STUDY_TERMS: a modality with its date leaves fewer than the date.
 _BEFORE_MODALITIES = terms.STUDY_TERMS.index("StudyDate")
 
 _LAST_ID = 2**63 - 1
@@ -58,13 +55,13 @@ def selections(level: Level, keys: Sequence[Key]) -> list[Selection]:
     return [Selection(level, tuple(spans)) for each in found for spans in each if spans]
 
 
-def size(database: Database, selection: Selection) -> int:
-    """How many terms there are in its spans, patterns aside; COUNTED at most."""
+def size(database: Database, selection: Selection, most: int) -> int:
+    """How many terms there are in its spans, patterns aside; `most` at most."""
     counted = 0
     with database.reading() as connection:
         for span in selection.spans:
-            counted += _count(connection, selection, _Place(span, span.low), COUNTED - counted)
-            if counted >= COUNTED:
+            counted += _count(connection, selection, _Place(span, span.low), most - counted)
+            if counted >= most:
                 break
     return counted
 
@@ -85,7 +82,8 @@ def whole(database: Database, selection: Selection) -> list[int]:
 def stream(
     database: Database, selection: Selection, others: Sequence[Selection]
 ) -> Iterator[list[int]]:
-    """Ids that it and all `others`, which are of the same level, have; none twice."""
+    """Ids that it and all `others`, which are of the same level, have; none twice. Of each step
+    there is a list, be it empty."""
     seen = _Seen()
     spans = list(reversed(selection.spans))
     place = None
@@ -102,8 +100,7 @@ def stream(
                 left -= end.passed
                 found += _ids(connection, selection, others, place, end.at)
                 place = end.place
-        if ids := sorted(id_ for id_ in found if seen.is_new(id_)):
-            yield ids
+        yield sorted(id_ for id_ in found if seen.is_new(id_))
         step = min(step * _GROWTH, STEP)
 
 

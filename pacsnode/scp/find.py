@@ -36,7 +36,7 @@ def find(
     request: FindRequest, archive: "Archive", default_character_set: str | None = None
 ) -> Iterator[Answer]:
     """FF00 for each match (FF01 where a key had to be ignored), then 0000; FE00 where the caller
-    cancelled, which is looked for before each page of answers."""
+    cancelled, which is looked for before each page of answers, and while there are none."""
     try:
         yield from _answers(request, archive, default_character_set)
     except PacsnodeError as error:
@@ -62,6 +62,8 @@ def _answers(
             if request.cancelled():
                 yield Answer(status.CANCELLED, "Cancelled by the caller")
                 return
+            if not page:
+                continue
             *first, last = page
             for identifier in first:
                 yield Answer(pending, identifier=identifier, more=True)

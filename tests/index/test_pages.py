@@ -2,7 +2,10 @@
 
 import tracemalloc
 
+import pytest
+
 from pacsnode.dicom.level import Level
+from pacsnode.dicom.query import Key
 from pacsnode.index import Index, candidates, selections
 from tests.index.instances import key, make, matches, query
 
@@ -38,6 +41,23 @@ def test_a_broad_key_is_streamed_in_bounded_parts(index: Index, monkeypatch) -> 
     for level in (Level.PATIENT, Level.STUDY, Level.SERIES):
         asked = query(level, key("PatientName", "D*"), key("PatientID", "P*"))
         assert len({match.values["PatientID"] for match in matches(index, asked)}) == 100
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [key("PatientName", "*NOBODY*"), key("StudyDescription", "NOTHING"), key("PatientID", "P*")],
+    ids=["among terms", "among rows", "in a level below"],
+)
+def test_who_asks_for_what_nobody_has_can_look_up_meanwhile(
+    index: Index, wanted: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "FEW", 10)
+    monkeypatch.setattr(selections, "FIRST_STEP", 20)
+    monkeypatch.setattr(selections, "STEP", 20)
+    fill(index, 700)
+    pages = list(index.find(query(Level.SERIES, wanted, key("SeriesDescription", "NONE"))))
+    assert pages == [[] for _ in pages]
+    assert len(pages) > 1
 
 
 def test_instances_leave_in_the_order_of_series_and_instance_numbers(index: Index) -> None:

@@ -172,6 +172,18 @@ def test_a_cancel_is_looked_for_once_a_page() -> None:
     assert statuses(answers) == ["FF00"] * 200 + ["FE00"]
 
 
+def test_a_cancel_is_looked_for_while_nothing_matches() -> None:
+    class Empty(Archive):
+        def find(self, query: Query, transfer_syntax: str) -> Generator[list[bytes], None, None]:
+            yield from ([] for _ in range(1000))
+
+    requester = Requester()
+    looks = iter((False, False, True))
+    requester.cancel_when = lambda: next(looks)
+    assert statuses(list(find(request(requester=requester), Empty(count=0)))) == ["FE00"]
+    assert statuses(list(find(request(), Empty(count=0)))) == ["0000"]
+
+
 def test_a_peer_that_is_gone_ends_the_query() -> None:
     requester, archive = Requester(), Archive(count=1000)
     answers = find(request(requester=requester), archive)
