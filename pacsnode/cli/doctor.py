@@ -38,7 +38,7 @@ def examine_peer(
     connect = build_connect(configuration, outgoing)
     report = Report(peer, form)
     asked = classes.every_class() if every_class else classes.COMMON
-    for step in examine(peer, route, connect, asked):
+    for step in examine(peer, route, connect, asked, configuration.ae_title):
         report.add(step)
     if moving and not report.is_cut_off:
         for step in _way_back(configuration, peer, route, connect, report):

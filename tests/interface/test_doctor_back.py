@@ -18,15 +18,15 @@ from tests.interface.conftest import free_port_number, stored_files
 from tests.interface.doctoring import QUICK, Findings, check
 from tests.interface.orthanc import instances_of, orthanc
 
-Archive = Callable[[str], int]
+Archive = Callable[..., int]
 
 
 @pytest.fixture
 def archive(dcmtk: Dcmtk, tmp_path: Path) -> Archive:
-    """Starts dcmqrscp as ARCHIVE with this entry (title, host, port) in its table of hosts; its
-    port."""
+    """Starts dcmqrscp as ARCHIVE with this entry (title, host, port) in its table of hosts, called
+    `node`, and those who may call; its port."""
 
-    def start(entry: str) -> int:
+    def start(entry: str, callers: str = "ANY") -> int:
         port, database = free_port_number(), tmp_path / "database"
         database.mkdir()
         config = tmp_path / "dcmqrscp.cfg"
@@ -34,7 +34,7 @@ def archive(dcmtk: Dcmtk, tmp_path: Path) -> Archive:
             f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
             f"HostTable BEGIN\nnode = ({entry})\nHostTable END\n"
             "VendorTable BEGIN\nVendorTable END\n"
-            f"AETable BEGIN\nARCHIVE {database} RW (200, 1024mb) ANY\nAETable END\n"
+            f"AETable BEGIN\nARCHIVE {database} RW (200, 1024mb) {callers}\nAETable END\n"
         )
         dcmtk.serve("dcmqrscp", "-c", config, "+B", port=port, cwd=tmp_path)
         return port
@@ -206,6 +206,34 @@ def test_at_a_terminal_somebody_is_asked(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "where it stays" in errors
     assert output == "nothing sent\n"
+
+
+def test_dcmqrscp_rejects_a_calling_title_as_a_called_one_and_is_understood(
+    tmp_path: Path, archive: Archive
+) -> None:
+    port = archive("PACSNODE, localhost, 1", "node")
+    other = configuration(11112, port, calling_ae_title="OTHER")
+    found = check(tmp_path / "me", other, "ARCHIVE")
+    assert (found.code, found.failure["cause"]) == (3, "calling_title")
+    assert found.failure["details"]["reason"] == 7
+    assert "takes us as 'PACSNODE'" in found.failure["text"]
+    pasted = found.configured(tmp_path)["modalities"]["ARCHIVE"]
+    assert pasted["calling_ae_title"] == "PACSNODE"
+    small = configuration(11112, port, ae_title="Archive")
+    found = check(tmp_path / "me", small, "ARCHIVE")
+    assert (found.code, found.failure["cause"]) == (3, "called_title")
+    assert "but by 'ARCHIVE'" in found.failure["text"]
+    assert found.configured(tmp_path)["modalities"]["ARCHIVE"].get("ae_title", "ARCHIVE") == (
+        "ARCHIVE"
+    )
+    unknown = f"ae_title: NEWCOMER\n{configuration(11112, port)}"
+    found = check(tmp_path / "me", unknown, "ARCHIVE")
+    assert (found.code, found.failure["cause"]) == (3, "called_title")
+    assert "'ARCHIVE'" in found.failure["text"]
+    assert "'NEWCOMER'" in found.failure["text"]
+    assert set(found.configured(tmp_path)["modalities"]["ARCHIVE"]) == {
+        "ae_title", "calling_ae_title", "host", "port",
+    }  # fmt: skip
 
 
 # --- Orthanc --------------------------------------------------------------------------------

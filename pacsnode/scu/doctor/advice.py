@@ -130,9 +130,15 @@ def _tls_too_old(case: Case) -> Advice:
     )
 
 
+def _titles(case: Case) -> tuple[str, str]:
+    """Called and calling AE title: those by which the peer takes us, as far as they are known."""
+    called = case.details.get("ae_title", case.peer.ae_title)
+    return called, case.details.get("calling_ae_title", case.peer.calling_ae_title)
+
+
 def _calling_title(case: Case) -> Advice:
-    title = quoted(case.peer.calling_ae_title)
-    key = Key("calling_ae_title", title, "or by which title they have entered us")
+    _, calling = _titles(case)
+    key = Key("calling_ae_title", quoted(calling), "as they have entered us")
     return Advice(
         modality(case.peer, key),
         f"{case.peer} does not know our calling AE title {case.peer.calling_ae_title}: please "
@@ -141,19 +147,27 @@ def _calling_title(case: Case) -> Advice:
 
 
 def _called_title(case: Case) -> Advice:
-    key = Key("ae_title", quoted(case.peer.ae_title), "not theirs: put the one that they go by")
+    called, _ = _titles(case)
+    where = f"{case.peer.host}, port {case.peer.port}"
+    if called != case.peer.ae_title:
+        lines = modality(case.peer, Key("ae_title", quoted(called), "as they go by"))
+        return Advice(
+            lines, f"We call your system at {where} {called} from now on. We are {case.us}."
+        )
     return Advice(
-        modality(case.peer, key),
-        f"Which AE title does your system at {case.peer.host}, port {case.peer.port}, go by? "
-        f"{case.peer.ae_title} it rejects as called AE title. We are {case.us}.",
+        _both_titles(case),
+        f"Which AE title does your system at {where}, go by? {called} it rejects as called AE "
+        f"title. And does it know our calling AE title {case.peer.calling_ae_title}? We are "
+        f"{case.us}.",
     )
 
 
 def _both_titles(case: Case) -> Sequence[str]:
+    called, calling = _titles(case)
     return modality(
         case.peer,
-        Key("ae_title", quoted(case.peer.ae_title), "as they go by, to the letter"),
-        Key("calling_ae_title", quoted(case.peer.calling_ae_title), "as they have entered us"),
+        Key("ae_title", quoted(called), "as they go by, to the letter"),
+        Key("calling_ae_title", quoted(calling), "as they have entered us"),
     )
 
 

@@ -12,17 +12,17 @@ from pacsnode.scu.models import ending
 
 
 def examine(
-    peer: Peer, route: Route, connect: Connect, classes: Sequence[str]
+    peer: Peer, route: Route, connect: Connect, classes: Sequence[str], own_ae_title: str
 ) -> Generator[Step, None, None]:
     """Each step as soon as it is done, up to where nothing further can work: that step is the last.
-    `classes` are the SOP classes that the peer is asked to store."""
+    `classes` are the SOP classes that the peer is asked to store, `own_ae_title` is the node's."""
     with closing(route):
         for go in (road.find_name, road.reach, road.secure):
             step = go(peer, route)
             yield step
             if step.has_failed:
                 return
-    opened = talk.associate(peer, route, connect)
+    opened = talk.associate(peer, route, connect, own_ae_title)
     yield opened.step
     if opened.step.has_failed:
         return

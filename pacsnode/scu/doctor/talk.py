@@ -1,6 +1,7 @@
 """The steps of the connection doctor on an association: which one there is, C-ECHO, C-FIND."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from pydicom.dataset import Dataset
@@ -57,12 +58,14 @@ class Opened(NamedTuple):
     channel: Channel | None = None
 
 
-def associate(peer: Peer, route: Route, connect: Connect) -> Opened:
+def associate(peer: Peer, route: Route, connect: Connect, own_ae_title: str) -> Opened:
+    """An association for everything that can be asked for. `own_ae_title` is the node's, which may
+    be another than the one that it calls this peer by."""
     contexts = [ProposedContext(uid, UNCOMPRESSED[::-1]) for uid in SERVICES]
     try:
         channel = connect(peer, contexts)
     except AssociationRejected as error:
-        return Opened(_rejected(peer, error))
+        return Opened(_rejected(peer, error, _by_other_titles(peer, connect, own_ae_title)))
     except NoPresentationContext:
         return Opened(ok("association", "accepted, for none of these: " + _listed(SERVICES)))
     except PeerUnreachable as error:
@@ -81,24 +84,48 @@ def _listed(uids: Sequence[str] | dict[str, str]) -> str:
     return ", ".join(SERVICES[uid] for uid in uids)
 
 
-def _rejected(peer: Peer, error: AssociationRejected) -> Step:
+def _by_other_titles(peer: Peer, connect: Connect, own_ae_title: str) -> Peer | None:
+    """The titles by which the peer does take us, of those that may have been meant: what rejections
+    say of titles is often wrong."""
+    meant = [
+        replace(peer, calling_ae_title=own_ae_title),
+        replace(peer, ae_title=peer.ae_title.upper()),
+    ]
+    for other in meant:
+        if other == peer:
+            continue
+        try:
+            connect(other, [ProposedContext(VERIFICATION, UNCOMPRESSED[::-1])]).release()
+        except NoPresentationContext:
+            return other
+        except NetworkError:
+            continue
+        return other
+    return None
+
+
+def _rejected(peer: Peer, error: AssociationRejected, taken_as: Peer | None) -> Step:
+    calling, called = peer.calling_ae_title, peer.ae_title
     cause = _REJECTIONS.get((error.source, error.reason), Cause.REJECTED)
     words = {
-        Cause.CALLING_TITLE: f"it does not know our calling AE title {peer.calling_ae_title!r}",
-        Cause.CALLED_TITLE: f"it does not go by the called AE title {peer.ae_title!r}",
+        Cause.CALLING_TITLE: f"it does not know our calling AE title {calling!r}",
+        Cause.CALLED_TITLE: f"it says that it does not go by the called AE title {called!r}; some "
+        f"say so of a calling AE title as well that they do not know: {calling!r}",
         Cause.BUSY: "it has no room for another association now",
         Cause.REJECTED: "it does not say for which reason: it may not know our calling AE title "
-        f"{peer.calling_ae_title!r}, or not go by the called AE title {peer.ae_title!r}",
-    }
-    codes = f"result {error.result}, source {error.source}, reason {error.reason}"
-    return failed(
-        "association",
-        cause,
-        f"rejected ({codes}): {words[cause]}",
-        result=error.result,
-        source=error.source,
-        reason=error.reason,
-    )
+        f"{calling!r}, or not go by the called AE title {called!r}",
+    }[cause]
+    titles = {"calling_ae_title": calling, "ae_title": called}
+    if taken_as is not None and taken_as.calling_ae_title != calling:
+        cause, titles["calling_ae_title"] = Cause.CALLING_TITLE, taken_as.calling_ae_title
+        words = f"it does not know our calling AE title {calling!r}, and takes us as "
+        words += repr(taken_as.calling_ae_title)
+    elif taken_as is not None:
+        cause, titles["ae_title"] = Cause.CALLED_TITLE, taken_as.ae_title
+        words = f"it does not go by the called AE title {called!r}, but by {taken_as.ae_title!r}"
+    codes = {"result": error.result, "source": error.source, "reason": error.reason}
+    told = ", ".join(f"{name} {code}" for name, code in codes.items())
+    return failed("association", cause, f"rejected ({told}): {words}", **codes, **titles)
 
 
 def _unreachable(peer: Peer, route: Route, error: PeerUnreachable) -> Step:
