@@ -12,6 +12,10 @@ from pacsnode.dicom.sounds import sounds, spelling
 from pacsnode.dicom.text import fold_name, trimmed
 from pacsnode.dicom.wildcards import has_wildcard, wildcard
 
+# Three groups of 64 characters are a name (PS3.5 6.2). What is longer than this matches only as it
+# stands: every word of a key may have to be tried on every word of a name.
+_LONGEST = 256
+
 
 class NamePattern(NamedTuple):
     """A person name to match, folded. For each component group the patterns (`*` and `?` are
@@ -78,6 +82,8 @@ def _fits(patterns: Sequence[str], group: str) -> bool:
 @lru_cache(maxsize=1024)
 def fuzzy_name(wanted: str) -> FuzzyName:
     """A key's person name for fuzzy matching."""
+    if len(wanted) > _LONGEST:
+        return FuzzyName(is_single=True, groups=(None,))
     groups = fold_name(wanted).split("=")
     return FuzzyName(len(groups) == 1, tuple(map(_wanted_words, groups)))
 
@@ -102,6 +108,8 @@ def _wanted(group: str) -> Iterator[WantedWord]:
 
 def is_like(wanted: FuzzyName, value: str) -> bool:
     """Whether a name has all the words that a key asks for, or words that sound like them."""
+    if len(value) > _LONGEST:
+        return False
     groups = fold_name(trimmed(value)).split("=")
     if wanted.is_single:
         return any(_has_all(wanted.groups[0], group) for group in groups if group)
@@ -139,7 +147,7 @@ def how_found(wanted: WantedWord, words: Words) -> str:
     """By what a word of a key is found among a name's; empty where it is not."""
     if wanted.is_pattern:
         expression = wildcard(wanted.spellings[0])
-        found = next((word for word in sorted(words.spellings) if expression.fullmatch(word)), "")
+        found = min(filter(expression.fullmatch, words.spellings), default="")
         return f"fits {found}" if found else ""
     if any(spelled in words.spellings for spelled in wanted.spellings):
         return "is there"

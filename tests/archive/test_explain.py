@@ -118,3 +118,22 @@ def test_nothing_stored_is_said_to_be_nothing(filled: Archive) -> None:
 
 def test_a_study_that_is_not_here_has_no_explanation(filled: Archive) -> None:
     assert filled.explain("9.9", asked("STUDY", "PatientID=4711")) is None
+
+
+@pytest.mark.parametrize(
+    ("level", "keyword"),
+    [
+        ("STUDY", "ReferringPhysicianName"),  # a column
+        ("STUDY", "NameOfPhysiciansReadingStudy"),  # kept as JSON
+        ("SERIES", "OperatorsName"),
+        ("IMAGE", "ContentCreatorName"),  # in the file alone
+    ],
+)
+def test_every_name_is_matched_fuzzily(archive: Archive, level: str, keyword: str) -> None:
+    store(archive, dataset(1, "1.2.5", **{keyword: "Meyer^Ruth"}))
+    keys = ("StudyInstanceUID=1.2.5", f"{keyword}=RUT^MAIER")
+    assert len(list(archive.select(asked(level, *keys)))) == 1
+    assert not list(archive.select(asked(level, *keys, extensions=Extensions())))
+    assert of_key(explained(archive, "1.2.5", *keys, level=level), keyword).outcome is (
+        Outcome.MATCHES
+    )

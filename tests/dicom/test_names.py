@@ -78,6 +78,16 @@ def test_only_where_it_was_negotiated() -> None:
     assert not matches(key("JOHN^DOE", is_fuzzy=False), ["DOE^JOHN"])
 
 
+def test_what_is_longer_than_any_name_matches_only_as_it_stands() -> None:
+    """Its words would take hours."""
+    words = [f"{number}y" for number in range(10_000)]
+    hostile, turned = " ".join(words), " ".join(reversed(words))
+    assert matches(key(hostile.upper()), [hostile])
+    assert not matches(key(turned), [hostile])
+    assert not matches(key("9y"), [hostile])
+    assert not matches(key(turned), ["9y"])
+
+
 NAMES = st.text(
     st.one_of(st.sampled_from("AEOUeouäöüßK^^= -'.,*?山田やマﾀﾞИω"), st.characters(codec="utf_8"))
 )

@@ -34,7 +34,7 @@ def is_told(verdict: KeyVerdict) -> bool:
     return verdict.is_met == any(each.met_by(value) for each, value in pairs)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(ROWS, min_size=1, max_size=8),
     st.lists(queries() | queries().map(fuzzily), min_size=5, max_size=10),
