@@ -215,3 +215,30 @@ def test_whatever_moves_into_a_range_has_its_date_in_the_wider_one(
         offset=offset_text(asked_at),
     )
     assert meets(asked, day_text, time_text, stored)
+
+
+TEXTS = st.text(st.sampled_from("0123456789-+.:*? \\x"), max_size=30)
+
+
+@given(TEXTS, TEXTS, TEXTS, st.lists(TEXTS, max_size=2), st.lists(TEXTS, max_size=2))
+def test_whatever_is_asked_for_and_stored_is_matched_or_not(
+    days: str, times: str, moment: str, stored_days: list[str], stored_times: list[str]
+) -> None:
+    """No fault: strangers ask, and modalities store, what is no date at all."""
+
+    def raw(tag: int, vr: str, text: str) -> bytes:
+        return element(tag, vr, text.encode() + b" " * (len(text) % 2))
+
+    asked = parse_query(
+        raw(0x00080020, "DA", days)
+        + raw(0x0008002A, "DT", moment)
+        + raw(0x00080030, "TM", times)
+        + raw(0x00080052, "CS", "STUDY")
+        + raw(0x00080201, "SH", "+0130"),
+        EXPLICIT,
+        Model.STUDY_ROOT,
+        extensions=BOTH,
+    )
+    for each in asked.moments:
+        for stored in (None, -720, 0):
+            moment_matcher(each, asked.timezone)(stored_days, stored_times, stored)
