@@ -6,21 +6,31 @@ from pacsnode.index.records import Share, Statistics
 
 Connection = sqlite3.Connection
 
+_TOTALS = (
+    "SELECT count(*), total(number_of_studies), total(number_of_series),"
+    " total(number_of_instances), total(number_of_bytes) FROM tally WHERE study = 0"
+)
+_BY_MODALITY = (
+    "SELECT series.modality, sum(number_of_instances), sum(number_of_bytes) FROM tally"
+    " CROSS JOIN series ON series.id = tally.series GROUP BY series.modality"
+    " ORDER BY series.modality"
+)
+_BY_SOURCE = (
+    "SELECT source_ae_title, count(*), sum(length) FROM instance GROUP BY source_ae_title"
+    " ORDER BY source_ae_title"
+)
+
 
 def statistics(connection: Connection) -> Statistics:
-    (bytes_,) = connection.execute("SELECT total(length) FROM instance").fetchone()
+    patients, studies, series, instances, bytes_ = connection.execute(_TOTALS).fetchone()
     return Statistics(
-        patients=_count(connection, "patient"),
-        studies=_count(connection, "study"),
-        series=_count(connection, "series"),
-        instances=_count(connection, "instance"),
+        patients=patients,
+        studies=int(studies),
+        series=int(series),
+        instances=int(instances),
         bytes=int(bytes_),
-        by_modality=_shares(
-            connection,
-            "series.modality",
-            "instance CROSS JOIN series ON series.id = instance.parent",
-        ),
-        by_source=_shares(connection, "source_ae_title", "instance"),
+        by_modality=_shares(connection, _BY_MODALITY),
+        by_source=_shares(connection, _BY_SOURCE),
         conflicts=_count(connection, "conflict"),
         flags=_count(connection, "flag"),
         lost=_count(connection, "lost"),
@@ -33,8 +43,5 @@ def _count(connection: Connection, table: str) -> int:
     return int(count)
 
 
-def _shares(connection: Connection, key: str, table: str) -> dict[str, Share]:
-    found = connection.execute(
-        f"SELECT {key}, count(*), sum(length) FROM {table} GROUP BY {key} ORDER BY {key}"
-    )
-    return {name: Share(count, length) for name, count, length in found}
+def _shares(connection: Connection, query: str) -> dict[str, Share]:
+    return {name: Share(count, length) for name, count, length in connection.execute(query)}
