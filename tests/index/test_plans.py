@@ -1,6 +1,7 @@
 """No query that a workstation asks reads a whole table."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ ASKED: dict[str, tuple[Key, ...]] = {
     "several PatientIDs": (key("PatientID", "P1", "P2"),),
     "AccessionNumber": (key("AccessionNumber", "A1"),),
     "name": (key("PatientName", "DOE^JOHN"),),
+    "fuzzy name": (replace(key("PatientName", "JON^DOE"), is_fuzzy=True),),
+    "beginning of a fuzzy name": (replace(key("PatientName", "JO*"), is_fuzzy=True),),
     "beginning of a name": (key("PatientName", "DOE*"),),
     "day": (key("StudyDate", "20200101"),),
     "period": (key("StudyDate", "20200101-20200131"),),
