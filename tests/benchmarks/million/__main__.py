@@ -40,7 +40,7 @@ def main() -> None:
             if "find" in parts:
                 asking.report(node, studies, lambda: _drop_from_memory(path))
             if "all" in parts:
-                asking.everything(node)
+                asking.everything(node, studies)
     if "select" in parts:
         _select(path, studies)
     if "commands" in parts:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pacsnode.dicom.message import Channel, accepted
 from tests.benchmarks.million import population
-from tests.benchmarks.processes import pss_of_tree, sampled
+from tests.benchmarks.processes import pss_of_tree
 from tests.conftest import RunningNode
 from tests.interface.associations import (
     PATIENT_ROOT_FIND,
@@ -136,15 +136,21 @@ def ask(channel: Channel, question: Question, study: Study) -> tuple[float, floa
     return (at_first - begun) * 1000, (time.perf_counter() - begun) * 1000, count
 
 
-def everything(node: RunningNode) -> None:
-    """All studies in one query: how much more memory the node takes meanwhile."""
-    question = Question("", "STUDY", lambda study: {}, answers=1 << 62)
+def everything(node: RunningNode, studies: int) -> None:
+    """All studies in one query, and the memory that the node takes meanwhile."""
+    pid = node.process.pid
+    shown = [f"{pss_of_tree(pid) / 1e6:.0f} MB before"]
+    begun = time.perf_counter()
+    count = 0
     with association(node) as channel:
-        before = pss_of_tree(node.process.pid)
-        with sampled(node.process.pid) as peak:
-            _, last, count = ask(channel, question, population.study(0, 1))
-    print(f"all {count:,} studies: {last / 1000:.1f} s, {count / last * 1000:,.0f} a second;")
-    print(f"  memory (PSS of the tree) before {before / 1e6:.0f} MB, most {peak.pss / 1e6:.0f} MB")
+        context = accepted(channel.contexts, STUDY_ROOT_FIND)
+        assert context is not None
+        for count, _ in enumerate(channel.find(context, identifier("STUDY", **_STUDY_ASKED))):
+            if count and count % (studies // 5) == 0:
+                shown.append(f"{pss_of_tree(pid) / 1e6:.0f} MB at {count:,}")
+    seconds = time.perf_counter() - begun
+    print(f"all {count:,} studies: {seconds:.1f} s, {count / seconds:,.0f} a second;")
+    print(f"  memory (PSS of the tree): {', '.join(shown)}")
 
 
 def _shares(values: list[float], width: int) -> str:

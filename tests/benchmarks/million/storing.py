@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pacsnode import index as index_room
-from pacsnode.dicom.instance import Instance, InstanceUIDs, StoredInstance
+from pacsnode.dicom.instance import Instance, StoredInstance
 from pacsnode.index import Index
 from tests.benchmarks import data
 from tests.benchmarks.association import Association
@@ -17,77 +17,66 @@ from tests.benchmarks.million import population
 from tests.conftest import RunningNode
 
 ROUNDS = 15
+RECENT = 1_000  # studies
 _STUDIES = 60  # of each round, of which each has some ten instances
 
 Made = tuple[Instance, StoredInstance]
 
 
-def _new(number: int, studies: int) -> list[Made]:
-    """Another study than there are any, of a patient there may be."""
-    found = []
-    for series in population.instances(number, studies):
-        for instance, stored in series:
-            uids = InstanceUIDs(*(f"{uid}.5.{number}" for uid in stored.uids))
-            values = {
-                **instance.values,
-                "StudyInstanceUID": (uids.study_instance_uid,),
-                "SeriesInstanceUID": (uids.series_instance_uid,),
-                "SOPInstanceUID": (uids.sop_instance_uid,),
-            }
-            renamed = replace(instance, uids=uids, values=values)
-            found.append((renamed, stored._replace(uids=uids)))
-    return found
+def _all(number: int, studies: int) -> list[Made]:
+    return [made for series in population.instances(number, studies) for made in series]
 
 
 def _more(number: int, studies: int) -> list[Made]:
     """More instances of a study that is there."""
     found = []
-    for series in population.instances(number, studies):
-        for instance, stored in series:
-            uid = f"{stored.uids.sop_instance_uid}.6"
-            uids = stored.uids._replace(sop_instance_uid=uid)
-            values = {**instance.values, "SOPInstanceUID": (uid,)}
-            late = stored.received_at + 3_600_000_000
-            renamed = replace(instance, uids=uids, values=values)
-            found.append((renamed, stored._replace(uids=uids, received_at=late)))
+    for instance, stored in _all(number, studies):
+        uid = f"{stored.uids.sop_instance_uid}.6"
+        uids = stored.uids._replace(sop_instance_uid=uid)
+        values = {**instance.values, "SOPInstanceUID": (uid,)}
+        late = stored.received_at + 3_600_000_000
+        renamed = replace(instance, uids=uids, values=values)
+        found.append((renamed, stored._replace(uids=uids, received_at=late)))
     return found
 
 
 def by_index(large: Path, empty: Path, studies: int) -> None:
-    """Index.add, synced: instances of new studies, and further ones of studies that are known."""
+    """Index.add, synced: of studies that come after all others, and of studies that are known."""
     indices = {"empty": index_room.open(empty), "large": index_room.open(large)}
-    chance = random.Random(3)
+    chance = random.Random(time.time_ns())
     seconds: dict[tuple[str, str], list[float]] = {}
     for turn in range(ROUNDS):
-        numbers = chance.sample(range(studies), _STUDIES)
-        new = [made for number in numbers for made in _new(number, studies)]
-        more = [made for number in numbers for made in _more(number, studies)]
-        known = [
-            made
-            for number in numbers
-            for series in population.instances(number, studies)
-            for made in series
-        ]
-        for name in sorted(indices, reverse=turn % 2 == 0):
-            index = indices[name]
-            if name == "empty":
-                _added(index, known)
-            for kind, rows in (("new studies", new), ("known studies", more)):
-                seconds.setdefault((kind, name), []).append(_added(index, rows) / len(rows))
-        for name, index in indices.items():
-            gone = [*new, *more, *(known if name == "empty" else ())]
-            index.forget([stored.uids.sop_instance_uid for _, stored in gone])
+        tomorrow = range(studies + turn * _STUDIES, studies + (turn + 1) * _STUDIES)
+        numbers = {
+            "new studies": tomorrow,
+            "studies of the last days": chance.sample(range(studies - RECENT, studies), _STUDIES),
+            "studies of all ten years": chance.sample(range(studies), _STUDIES),
+        }
+        for kind, chosen in numbers.items():
+            known = [] if kind == "new studies" else chosen
+            rows = [
+                made
+                for number in chosen
+                for made in (_more(number, studies) if known else _all(number, studies))
+            ]
+            before = [made for number in known for made in _all(number, studies)]
+            _added(indices["empty"], before)
+            for name in sorted(indices, reverse=turn % 2 == 0):
+                spent = _added(indices[name], rows) / len(rows)
+                seconds.setdefault((kind, name), []).append(spent)
+            for index in indices.values():
+                index.forget([stored.uids.sop_instance_uid for _, stored in rows])
     for index in indices.values():
         index.close()
     print(f"{'ms for each Index.add, synced':34}{'empty':>8}{'large':>8}{'rate':>8}")
-    for kind in ("new studies", "known studies"):
+    for kind in dict.fromkeys(kind for kind, _ in seconds):
         _show(kind, seconds[kind, "empty"], seconds[kind, "large"])
 
 
 def _added(index: Index, rows: Sequence[Made]) -> float:
     begun = time.perf_counter()
     for made in rows:
-        assert index.add(*made) is None
+        index.add(*made)
     return time.perf_counter() - begun
 
 
