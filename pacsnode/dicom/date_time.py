@@ -12,6 +12,7 @@ _DATE = re.compile(r"(\d{4})(\.?)(\d\d)\2(\d\d)")
 _TIME = re.compile(r"([01]\d|2[0-3])(?:(:?)([0-5]\d)(?:\2([0-5]\d|60)(?:\.\d{1,6})?)?)?")
 _DATETIME = re.compile(r"\d{4}(?:\d\d(?:\d\d(?:\d\d(?:\d\d(?:\d\d(?:\.\d{1,6})?)?)?)?)?)?")
 _HAS_OFFSET = re.compile(f"(?:{_DATETIME.pattern})(?:{_OFFSET.pattern})")
+_MAY_HAVE_OFFSET = re.compile(f"(?:{_DATETIME.pattern})(?:{_OFFSET.pattern})?")
 
 
 def offset_of(text: str) -> int | None:
@@ -96,10 +97,11 @@ def range_with_offset(wanted: str, offset: int) -> str:
     can be read as a DT with an offset of its own is one, not a range up to a year before 1500."""
     if _HAS_OFFSET.fullmatch(wanted.strip()):
         return wanted
-    low, hyphen, high = wanted.partition("-")
-    if not hyphen or not all(_DATETIME.fullmatch(part.strip()) for part in (low, high) if part):
-        return with_offset(wanted, offset)
-    return f"{with_offset(low, offset)}{hyphen}{with_offset(high, offset)}"
+    for hyphen in re.finditer("-", wanted):
+        ends = wanted[: hyphen.start()].strip(), wanted[hyphen.end() :].strip()
+        if any(ends) and all(_MAY_HAVE_OFFSET.fullmatch(end) for end in ends if end):
+            return "-".join(with_offset(end, offset) for end in ends)
+    return with_offset(wanted, offset)
 
 
 def widened(wanted: str, days: int) -> str | None:
