@@ -25,6 +25,12 @@ _CONTINENTAL = (
     ("g", "k"),  # never soft: Jürgen
 )
 
+# Forms of one ideograph, some of which families keep and keyboards lack: old ones, new ones.
+_IDEOGRAPHS = str.maketrans(
+    "髙﨑𠮷邊邉齋齊澤濱濵廣嶋嶌櫻眞國德惠龍瀧黑藏豐關將圓條榮壽曾槇萬彌",
+    "高崎吉辺辺斎斉沢浜浜広島島桜真国徳恵竜滝黒蔵豊関将円条栄寿曽槙万弥",
+)
+
 # A code of one consonant says too little: Doe, Day, Tee and Dao are all T.
 _SHORTEST_CODE = 2
 _LONGEST_WORD = 64  # characters: a whole name should have no more (PS3.5 6.2)
@@ -35,7 +41,7 @@ def spelling(word: str) -> str:
     Ideographs stay: how they are read is not to be seen. What is done to a letter depends on those
     before it alone, so that the spelling of a beginning is the beginning of the spelling."""
     if not word.isascii():
-        word = "".join(map(_latin, word))
+        word = "".join(map(_latin, word.translate(_IDEOGRAPHS)))
     return _E_OF_UMLAUT.sub("", word)
 
 

@@ -19,6 +19,8 @@ SPELLED_ALIKE = [
     ("やまだ", "ヤマダ", "ﾔﾏﾀﾞ", "Yamada"),
     ("Nguyễn", "NGUYEN"),
     ("Guðmundur", "Gudmundur"),
+    ("髙﨑", "高崎"),
+    ("渡邊", "渡邉", "渡辺"),
 ]
 
 SOUNDING_ALIKE = [

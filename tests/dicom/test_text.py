@@ -1,5 +1,7 @@
 """Text as it is kept and compared."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,6 +81,13 @@ def test_other_letters_and_places_stay_apart(one: str, other: str) -> None:
 def test_folding_twice_changes_nothing(text: str) -> None:
     folded = fold_name(text)
     assert fold_name(folded) == folded
+
+
+@given(st.text(st.characters(codec="utf_8")))
+def test_however_letters_and_accents_were_put_together_they_fold_alike(text: str) -> None:
+    composed, taken_apart = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+    assert fold_name(composed) == fold_name(taken_apart)
+    assert fold_name(trimmed(text)) == fold_name(trimmed(taken_apart))
 
 
 @given(st.text(st.characters(codec="utf_8")))
