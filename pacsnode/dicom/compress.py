@@ -8,7 +8,13 @@ from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 from pacsnode.dicom.codecs import Codec
-from pacsnode.dicom.decompress import Decompressor, FrameDecoder, guarded
+from pacsnode.dicom.decompress import (
+    COMPRESSED,
+    Decompressor,
+    FrameDecoder,
+    as_rgb,
+    guarded,
+)
 from pacsnode.dicom.message import Tick
 from pacsnode.dicom.picture import Picture, limits, native_frames, signed
 from pacsnode.dicom.stream import (
@@ -20,8 +26,8 @@ from pacsnode.dicom.stream import (
     UNDEFINED,
     Reader,
     Scope,
+    Words,
     Writer,
-    swap,
 )
 from pacsnode.errors import TranscodingError
 
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 
 UIDs = tuple[str, str]  # of the transfer syntaxes: source, target
 
+MOST_FRAMES = 1 << 22  # whole slides have tens of thousands; tiny ones without number fill disks
 LARGEST_OFFSET = 0xFFFF_FFFF  # of the Basic Offset Table
 LEAST_LIKENESS = 0.1  # of the range of a frame's values, that lossy ones may differ by in the mean
 
@@ -43,6 +50,7 @@ class Compressor:
     ) -> None:
         """`stored` describes the frames as they are stored, `picture` as they are compressed."""
         source_uid, target_uid = uids
+        self._source_uid = source_uid
         self._codec = codec
         self._stored = stored
         self._picture = picture
@@ -54,7 +62,9 @@ class Compressor:
         self.compressed = 0  # bytes
 
     def replace(self, scope: Scope, tag: int, value: bytes) -> bytes:
-        return self._nested.replace(scope, tag, value) if scope.depth else value
+        """Edits change the top level; below it, what is native stays as it is described."""
+        is_ours = scope.depth == 0 or self._source_uid not in COMPRESSED
+        return value if is_ours else self._nested.replace(scope, tag, value)
 
     def write_encapsulated(self, scope: Scope, reader: Reader, writer: Writer, tick: Tick) -> None:
         if scope.depth:
@@ -66,47 +76,26 @@ class Compressor:
         self, scope: Scope, length: int, word: int, reader: Reader, writer: Writer, tick: Tick
     ) -> bool:
         if scope.depth:
-            return False
-        words = _Words(reader, length, word)
+            return self._nested.write_native(scope, length, word, reader, writer, tick)
+        words = Words(reader, length, word)
         self._write(native_frames(self._stored, length, words.read), writer, tick)
         words.skip()
         return True
 
     def _write(self, frames: "Iterator[Array]", writer: Writer, tick: Tick) -> None:
-        picture, spool = self._picture, self._spool
-        offsets, lengths = array("Q"), array("Q")
-        is_extended = picture.length + picture.length // 8 + 64 * picture.frames > LARGEST_OFFSET
-        if is_extended:
-            table_length = 8 * picture.frames
-            for tag in (EXTENDED_OFFSETS, EXTENDED_LENGTHS):
-                writer.header(tag, "OV", table_length)
-                table_at = spool.tell()
-                _fill(spool, table_length)
-        writer.header(PIXEL_DATA, "OB", UNDEFINED)
-        writer.delimiter(ITEM, 0 if is_extended else 4 * picture.frames)
-        if not is_extended:
-            table_at = spool.tell()
-            _fill(spool, 4 * picture.frames)
-        start = spool.tell()
-        for frame in frames:
-            data = self._compressed(frame, len(offsets) + 1)
-            offsets.append(spool.tell() - start)
-            lengths.append(len(data))
+        if self._picture.frames > MOST_FRAMES:
+            raise TranscodingError(f"over {MOST_FRAMES} frames")
+        table = _Table(self._picture, self._spool)
+        table.begin(writer)
+        for number, frame in enumerate(frames, 1):
+            data = self._compressed(frame, number)
+            table.note(len(data))
             writer.delimiter(ITEM, len(data))
             writer.write(data)
             self.compressed += len(data)
             tick()
         writer.delimiter(SEQUENCE_END, 0)
-        end = spool.tell()
-        if is_extended:
-            spool.seek(table_at - 12 - table_length)
-            spool.write(_little(offsets))
-            spool.seek(table_at)
-            spool.write(_little(lengths))
-        else:
-            spool.seek(table_at)
-            spool.write(_little(array("I", offsets)))
-        spool.seek(end)
+        table.fill()
 
     def _compressed(self, frame: "Array", number: int) -> bytes:
         """A frame's fragment. Raises TranscodingError, also where the frame would come out of it
@@ -116,20 +105,54 @@ class Compressor:
         data += b"\0" * (len(data) % 2)
         decoded = self._proof.frame(data, self._encoded)
         if self._encoded.photometric == "YBR_FULL_422":  # decoded to RGB
-            frame = _as_rgb(frame, self._picture)
+            frame = as_rgb(frame, self._picture)
         if not _is_alike(frame, decoded, self._codec.error):
             raise TranscodingError(f"frame {number} comes out of the codec as another one")
         return data
 
 
-def _as_rgb(frame: "Array", picture: Picture) -> "Array":
-    from pydicom.pixels.processing import convert_color_space
+class _Table:
+    """Where the frames begin: in the Basic Offset Table, or where its 32 bits might not do in an
+    Extended Offset Table, which stands before Pixel Data (PS3.3 C.7.6.3.1.8). Known when all have
+    been written; until then there are zeros."""
 
-    return convert_color_space(frame, picture.photometric, "RGB")
+    def __init__(self, picture: Picture, spool: IO[bytes]) -> None:
+        self._spool = spool
+        self._frames = picture.frames
+        most = picture.length + picture.length // 8 + 64 * picture.frames
+        self._is_extended = most > LARGEST_OFFSET
+        self._places: list[int] = []
+        self._start = 0
+        self._offsets, self._lengths = array("Q"), array("Q")
 
+    def begin(self, writer: Writer) -> None:
+        """Up to where the first fragment goes."""
+        for tag in (EXTENDED_OFFSETS, EXTENDED_LENGTHS) if self._is_extended else ():
+            writer.header(tag, "OV", 8 * self._frames)
+            self._leave_room(8 * self._frames)
+        writer.header(PIXEL_DATA, "OB", UNDEFINED)
+        length = 0 if self._is_extended else 4 * self._frames
+        writer.delimiter(ITEM, length)
+        self._leave_room(length)
+        self._start = self._spool.tell()
 
-def _fill(spool: IO[bytes], length: int) -> None:
-    spool.write(bytes(length))
+    def _leave_room(self, length: int) -> None:
+        self._places.append(self._spool.tell())
+        self._spool.write(bytes(length))
+
+    def note(self, length: int) -> None:
+        """A fragment of so many bytes begins here."""
+        self._offsets.append(self._spool.tell() - self._start)
+        self._lengths.append(length)
+
+    def fill(self) -> None:
+        basic = array("I", () if self._is_extended else self._offsets)
+        tables = (self._offsets, self._lengths, basic) if self._is_extended else (basic,)
+        end = self._spool.tell()
+        for place, table in zip(self._places, tables, strict=True):
+            self._spool.seek(place)
+            self._spool.write(_little(table))
+        self._spool.seek(end)
 
 
 def _little(values: "array[int]") -> bytes:
@@ -158,26 +181,3 @@ def _is_alike(frame: "Array", decoded: "Array", error: int | None) -> bool:
     if error is not None:
         return bool(difference.max() <= error)
     return bool(difference.mean() <= max(int(numpy.ptp(frame)) * LEAST_LIKENESS, 1))
-
-
-class _Words:
-    """The little endian bytes of native pixel data, of which the bytes of each `word` are to be
-    reversed: frames may end within one."""
-
-    def __init__(self, reader: Reader, length: int, word: int) -> None:
-        self._reader = reader
-        self._left = length
-        self._word = word
-        self._ahead = b""
-
-    def read(self, count: int) -> bytes:
-        missing = max(count - len(self._ahead), 0)
-        whole = min(-(-missing // self._word) * self._word, self._left)
-        self._left -= whole
-        data = self._ahead + swap(self._reader.read(whole), self._word)
-        self._ahead = data[count:]
-        return data[:count]
-
-    def skip(self) -> None:
-        """To the end."""
-        self._reader.skip(self._left)

@@ -12,7 +12,15 @@ from functools import cache
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from pacsnode.dicom.message import Tick
-from pacsnode.dicom.picture import NativeWriter, Picture, arranged, picture_of, shape_of, signed
+from pacsnode.dicom.picture import (
+    NativeWriter,
+    Picture,
+    arranged,
+    native_frames,
+    picture_of,
+    shape_of,
+    signed,
+)
 from pacsnode.dicom.stream import (
     EXTENDED_LENGTHS,
     EXTENDED_OFFSETS,
@@ -22,6 +30,7 @@ from pacsnode.dicom.stream import (
     SAMPLES_PER_PIXEL,
     Reader,
     Scope,
+    Words,
     Writer,
     skip_fragments,
 )
@@ -293,6 +302,13 @@ def _refused(error: BaseException) -> TranscodingError:
     return TranscodingError(f"the codec refuses the pixel data: {text}")
 
 
+def as_rgb(frame: "Array", picture: Picture) -> "Array":
+    from pydicom.pixels.processing import convert_color_space
+
+    is_other = picture.photometric.startswith("YBR_FULL")
+    return convert_color_space(frame, "YBR_FULL", "RGB") if is_other else frame
+
+
 def _fitted(frame: "Array", picture: Picture, number: int) -> "Array":
     """In as many bytes as Bits Allocated says: codecs choose the size by the precision."""
     if frame.shape != shape_of(picture) and frame.shape != (*shape_of(picture), 1):
@@ -329,19 +345,38 @@ class Decompressor:
 
     def write_encapsulated(self, scope: Scope, reader: Reader, writer: Writer, tick: Tick) -> None:
         picture = picture_of(scope)
+        native = self._native_writer(picture, writer)
+        for frame in self._decoder.frames(scope, picture, reader):
+            native.write(frame, picture)
+            tick()
+        self._finish(native, picture, writer)
+
+    def write_native(
+        self, scope: Scope, length: int, word: int, reader: Reader, writer: Writer, tick: Tick
+    ) -> bool:
+        """Of a dataset that is described as if its pixels had been encapsulated, as those around it
+        are: they are made what it says."""
+        if not scope.is_changed:
+            return False
+        picture = picture_of(scope)
+        words = Words(reader, length, word)
+        native = self._native_writer(picture, writer)
+        becomes_rgb = picture.photometric != "RGB" and self._decoder.photometric(scope) == "RGB"
+        for frame in native_frames(picture, length, words.read):
+            native.write(as_rgb(frame, picture) if becomes_rgb else frame, picture)
+            tick()
+        self._finish(native, picture, writer)
+        words.skip()
+        return True
+
+    def _native_writer(self, picture: Picture, writer: Writer) -> NativeWriter:
         length = picture.length
         if length > LONGEST_VALUE:
             raise TranscodingError(f"pixel data would be {length} bytes long")
         bits = picture.bits_allocated
         writer.header(PIXEL_DATA, "OW" if bits > 8 else "OB", length + length % 2)
-        native = NativeWriter(writer.write, 1 if writer.encoding.is_little else bits // 8)
-        for frame in self._decoder.frames(scope, picture, reader):
-            native.write(frame, picture)
-            tick()
-        native.finish()
-        writer.write(b"\0" * (length % 2))
+        return NativeWriter(writer.write, 1 if writer.encoding.is_little else bits // 8)
 
-    def write_native(
-        self, scope: Scope, length: int, word: int, reader: Reader, writer: Writer, tick: Tick
-    ) -> bool:
-        return False
+    def _finish(self, native: NativeWriter, picture: Picture, writer: Writer) -> None:
+        native.finish()
+        writer.write(b"\0" * (picture.length % 2))

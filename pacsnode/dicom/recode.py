@@ -235,10 +235,6 @@ class Recoder:
             streams = self._reader, self._writer, self._tick
             if self._pixels.write_native(scope, length, word, *streams):
                 return
-            if scope.is_changed:
-                raise TranscodingError(
-                    "native pixel data beside the description of encapsulated ones"
-                )
         swapped = encoding.is_little != self._writer.encoding.is_little
         word = _word(scope, header) if swapped else 1
         is_table = tag in TABLES

@@ -179,3 +179,26 @@ def skip_fragments(reader: Reader) -> None:
         if tag != ITEM:
             raise TranscodingError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) among the fragments")
         reader.skip(int.from_bytes(start[4:], "little"))
+
+
+class Words:
+    """The little endian bytes of native pixel data, of which the bytes of each `word` are to be
+    reversed: frames may end within one."""
+
+    def __init__(self, reader: Reader, length: int, word: int) -> None:
+        self._reader = reader
+        self._left = length
+        self._word = word
+        self._ahead = b""
+
+    def read(self, count: int) -> bytes:
+        missing = max(count - len(self._ahead), 0)
+        whole = min(-(-missing // self._word) * self._word, self._left)
+        self._left -= whole
+        data = self._ahead + swap(self._reader.read(whole), self._word)
+        self._ahead = data[count:]
+        return data[:count]
+
+    def skip(self) -> None:
+        """To the end."""
+        self._reader.skip(self._left)

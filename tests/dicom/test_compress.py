@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from pydicom.pixels.processing import convert_color_space
 
 from pacsnode.dicom import codecs, compress
 from pacsnode.dicom.codecs import (
@@ -289,6 +290,26 @@ def test_an_icon_stays_native_within_a_compressed_dataset(target: str) -> None:
     made = there(ds, target)
     assert made.IconImageSequence[0].PixelData == ds.IconImageSequence[0].PixelData
     assert made["PixelData"].is_undefined_length
+
+
+@pytest.mark.parametrize("source", [RLE, JPEG_2000_LOSSLESS])
+@pytest.mark.parametrize("target", [EXPLICIT, BIG, JPEG_LS])
+def test_a_native_icon_beside_compressed_pixels_keeps_its_colours(source: str, target: str) -> None:
+    pixels = noise((1, 4, 6, 3), "u1")
+    planes, halves = picture(pixels, planar=1), picture(pixels, photometric="YBR_FULL_422")
+    halves.PixelData = noise((1, 4, 6, 2), "u1").tobytes()
+    ds = picture(noise((1, 20, 20, 1), "u2"))
+    ds.IconImageSequence = [planes, halves]
+    data, _ = bring(bring(encoded(ds), source)[0], target, source)
+    one, other = parsed(data, target).IconImageSequence
+    assert one.PlanarConfiguration == 0
+    assert np.array_equal(samples(one), pixels)
+    quads = np.frombuffer(halves.PixelData, "u1").reshape(-1, 4)
+    whole = quads[:, [0, 2, 3, 1, 2, 3]].reshape(1, 4, 6, 3)
+    if source == JPEG_2000_LOSSLESS:  # of which such colours are taken to have been made by it
+        whole = convert_color_space(whole, "YBR_FULL", "RGB")
+    assert other.PhotometricInterpretation == ("YBR_FULL" if source == RLE else "RGB")
+    assert np.array_equal(samples(other), whole)
 
 
 def test_an_icon_in_the_old_syntax_does_not_stay_in_it() -> None:
