@@ -12,6 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pynetdicom import AE, build_role
+from pynetdicom.pdu_primitives import (
+    AsynchronousOperationsWindowNegotiation,
+    SOPClassExtendedNegotiation,
+    UserIdentityNegotiation,
+)
 
 from pacsnode import net
 from pacsnode.dicom.message import Peer
@@ -494,3 +500,38 @@ def test_escapes_of_a_stranger_do_not_reach_the_terminal(
     assert tracing.process.wait(PATIENCE) == 0
     for text in (show(tracing.file), show(tracing.file, "--format", "json")):
         assert "\x1b" not in text
+
+
+def test_what_pynetdicom_proposes_is_recorded_without_its_passcode(
+    start_node: StartNode, trace: Trace
+) -> None:
+    node = start_node(OPEN)
+    tracing = trace(node, "--all", "--with-names", "--associations", 1)
+    identity = UserIdentityNegotiation()
+    identity.user_identity_type = 2
+    identity.primary_field, identity.secondary_field = b"nurse", b"s3cret"
+    window = AsynchronousOperationsWindowNegotiation()
+    window.maximum_number_operations_invoked = 5
+    window.maximum_number_operations_performed = 0
+    extended = SOPClassExtendedNegotiation()
+    extended.sop_class_uid = STUDY_FIND
+    extended.service_class_application_information = b"\x01\x00\x01"
+    ae = AE("CT1")
+    ae.add_requested_context(STUDY_FIND, EXPLICIT)
+    ae.add_requested_context(CT, EXPLICIT)
+    association = ae.associate(
+        node.host,
+        node.port,
+        ae_title=node.ae_title,
+        ext_neg=[identity, window, extended, build_role(CT, scp_role=True)],
+    )
+    assert association.is_established
+    association.release()
+    assert tracing.process.wait(PATIENCE) == 0
+    assert b"s3cret" not in b"".join(_bytes_of(record) for record in records_of(tracing.file))
+    text = show(tracing.file)
+    assert "user identity: nurse" in text
+    assert "asynchronous operations asked for: 5/0" in text
+    assert "role asked for: the requestor is SCP of CT Image Storage" in text
+    assert "extension asked for: Study Root Query/Retrieve Information Model - FIND" in text
+    assert "relational, fuzzy names" in text
