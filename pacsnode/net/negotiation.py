@@ -3,7 +3,7 @@ look at PDUs that have passed. Whatever the lengths in them say, only ValueError
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from pacsnode.net import associate
@@ -16,7 +16,7 @@ from pacsnode.net.associate import (
 )
 
 MAXIMUM_LENGTH, IMPLEMENTATION_CLASS, OPERATIONS_WINDOW = 0x51, 0x52, 0x53
-EXTENDED, COMMON_EXTENDED, IDENTITY_ANSWER = 0x56, 0x57, 0x59
+EXTENDED, IDENTITY_ANSWER = 0x56, 0x59
 RELEASE_RQ, RELEASE_RP, ABORT = 0x05, 0x06, 0x07
 
 _LENGTH = struct.Struct(">H")
@@ -63,7 +63,6 @@ class Negotiation:
     roles: Sequence[Role] = ()
     extended: Sequence[Extended] = ()
     user: UserIdentity | None = None
-    others: Sequence[int] = field(default=())  # kinds of sub-items that are not told apart here
 
     @property
     def transfer_syntaxes(self) -> Mapping[int, str]:
@@ -93,14 +92,13 @@ def read_negotiation(pdu: bytes) -> Negotiation:
         application_context,
         proposed=associate.proposed_contexts(pdu),
         answered=answered,
-        maximum_length=_number(of_kind.pop(MAXIMUM_LENGTH, [])),
-        implementation_class_uid=_text(*of_kind.pop(IMPLEMENTATION_CLASS, [b""])[:1]),
-        implementation_version_name=_text(*of_kind.pop(associate.VERSION_NAME, [b""])[:1]),
-        operations=_window(of_kind.pop(OPERATIONS_WINDOW, [])),
-        roles=[_role(content) for content in of_kind.pop(associate.ROLES, [])],
-        extended=[_extended(content) for content in of_kind.pop(EXTENDED, [])],
-        user=associate.user_identity(pdu) if of_kind.pop(associate.USER_IDENTITY, None) else None,
-        others=sorted(of_kind),
+        maximum_length=_number(of_kind.get(MAXIMUM_LENGTH, [])),
+        implementation_class_uid=_text(*of_kind.get(IMPLEMENTATION_CLASS, [b""])[:1]),
+        implementation_version_name=_text(*of_kind.get(associate.VERSION_NAME, [b""])[:1]),
+        operations=_window(of_kind.get(OPERATIONS_WINDOW, [])),
+        roles=[_role(content) for content in of_kind.get(associate.ROLES, [])],
+        extended=[_extended(content) for content in of_kind.get(EXTENDED, [])],
+        user=associate.user_identity(pdu) if associate.USER_IDENTITY in of_kind else None,
     )
 
 

@@ -71,11 +71,6 @@ class TraceSocket:
                 self._leave(reader)
                 yield from _missing_end(reader)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody is recording."""
-        return not self._readers
-
     def stop_listening(self) -> None:
         """Take no further associations; those that are being recorded go on."""
         with suppress(FileNotFoundError):
