@@ -535,3 +535,29 @@ def test_what_pynetdicom_proposes_is_recorded_without_its_passcode(
     assert "role asked for: the requestor is SCP of CT Image Storage" in text
     assert "extension asked for: Study Root Query/Retrieve Information Model - FIND" in text
     assert "relational, fuzzy names" in text
+
+
+def test_recorded_retrieves_and_commitments_are_asked_again(
+    start_node: StartNode, dcmtk: Dcmtk, trace: Trace, tmp_path: Path, free_port: FreePort
+) -> None:
+    port = free_port()
+    (tmp_path / "in").mkdir()
+    dcmtk.serve("storescp", "-od", tmp_path / "in", "-aet", "WS", port, port=port)
+    node = start_node(f"{OPEN}modalities: {{WS: {{host: 127.0.0.1, port: {port}}}}}\n")
+    file = instance(tmp_path)
+    called = ("-aec", node.ae_title, node.host, node.port)
+    dcmtk("storescu", *called, file)
+    tracing = trace(node, "--all", "--with-names")
+    patient = ("-P", "-aet", "CT1", "-k", "QueryRetrieveLevel=PATIENT", "-k", "PatientID=MRN-77123")
+    dcmtk("getscu", *patient, "-od", tmp_path / "in", *called)
+    dcmtk("movescu", *patient, "-aem", "WS", *called)
+    asked = run_pacsnode("commit", node.peer, file, "--wait", 20, folder=tmp_path)
+    assert asked.returncode == 0, asked.stderr
+    tracing.wait_for_file(4)
+    tracing.stop()
+    assert "N-ACTION 1, Storage Commitment Push Model SOP Class" in show(tracing.file)
+    replayed = run_pacsnode("trace", "replay", tracing.file, node.peer, folder=tmp_path)
+    assert "the same   C-GET 1: 0000, 1 completed, 0 failed, 0 with warnings" in replayed.stdout
+    assert "the same   C-MOVE 1: 0000, 1 completed, 0 failed, 0 with warnings" in replayed.stdout
+    assert "N-ACTION 1: 0000" in replayed.stdout
+    assert "left out: this node opened it" in replayed.stdout
