@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -85,8 +86,9 @@ def _way_back(
     if door.has_failed:
         return
     sample = make(datetime.now().astimezone())
+    remove = partial(_remove, configuration)
     try:
-        with arrival_desk(configuration, peer, hosts, sample, Remover(configuration)) as desk:
+        with arrival_desk(configuration, peer, hosts, sample, remove) as desk:
             sent = send_sample(peer, connect, sample)
             yield sent
             if not sent.has_failed:
@@ -97,20 +99,15 @@ def _way_back(
         yield failed("arrival", Cause.OWN_ARCHIVE, str(error))
 
 
-class Remover:
-    """Removes the test object from our own archive, and tells the audit trail."""
+def _remove(configuration: "Configuration", archive: "Archive", query: "Query") -> int:
+    """Take the test object out of our own archive, and tell the audit trail."""
+    from pacsnode.cli.audited import Deletion, opened
 
-    def __init__(self, configuration: "Configuration") -> None:
-        self._configuration = configuration
-
-    def __call__(self, archive: "Archive", query: "Query") -> int:
-        from pacsnode.cli.audited import Deletion, opened
-
-        with opened(self._configuration) as trail:
-            deletion = Deletion(trail, archive)
-            for stored in archive.select(query):
-                deletion.expect(stored)
-            try:
-                return archive.delete(query, on_deleted=deletion.gone)
-            finally:
-                deletion.end()
+    with opened(configuration) as trail:
+        deletion = Deletion(trail, archive)
+        for stored in archive.select(query):
+            deletion.expect(stored)
+        try:
+            return archive.delete(query, on_deleted=deletion.gone)
+        finally:
+            deletion.end()

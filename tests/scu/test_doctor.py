@@ -16,6 +16,7 @@ from pacsnode.dicom.encode import encode_dataset
 from pacsnode.dicom.message import Context, Counters, Peer, Response
 from pacsnode.dicom.part10 import encode_plain_meta
 from pacsnode.dicom.query import Model
+from pacsnode.errors import AssociationRejected
 from pacsnode.scu.doctor.advice import advise
 from pacsnode.scu.doctor.arrivals import Arrival, TurnedAway
 from pacsnode.scu.doctor.case import Ours
@@ -24,7 +25,7 @@ from pacsnode.scu.doctor.lines import Key, modality
 from pacsnode.scu.doctor.sample import make
 from pacsnode.scu.doctor.steps import Cause, Step, Verdict, failed
 from pacsnode.scu.doctor.storage import get, group, storage
-from pacsnode.scu.doctor.talk import SERVICES, echo, find
+from pacsnode.scu.doctor.talk import SERVICES, associate, echo, find
 from pacsnode.scu.doctor.way_back import ATTEMPTS, ask_back, movable, send_sample
 from tests.scu.scripted import CT, EXPLICIT, IMPLICIT, MPEG, MR, RLE, ScriptedChannel, ScriptedPeer
 
@@ -237,6 +238,31 @@ def channel_of(*uids: str) -> ScriptedChannel:
         Context(2 * number + 1, uid, EXPLICIT, as_scu=True) for number, uid in enumerate(uids)
     ]
     return ScriptedChannel(ScriptedPeer(), contexts)
+
+
+class Nowhere:
+    """A dicom.route.Route that nobody needs to look around on."""
+
+
+@pytest.mark.parametrize(
+    ("codes", "cause", "asked"),
+    [
+        ((1, 1, 7), Cause.CALLING_TITLE, 2),
+        ((1, 1, 1), Cause.CALLING_TITLE, 2),
+        ((2, 3, 2), Cause.BUSY, 1),
+        ((2, 3, 1), Cause.BUSY, 1),
+    ],
+)
+def test_another_title_is_tried_where_a_title_may_be_the_reason(
+    codes: tuple[int, int, int], cause: Cause, asked: int
+) -> None:
+    peer = ScriptedPeer(refusals=[AssociationRejected("no: the reason", *codes)])
+    opened = associate(replace(PEER, calling_ae_title="X"), Nowhere(), peer, "PACSNODE")  # type: ignore[arg-type]
+    assert opened.step.cause is cause
+    assert opened.channel is None
+    assert peer.attempts == asked
+    assert all(channel.end == "released" for channel in peer.channels)
+    assert ": the reason)" in opened.step.text
 
 
 def test_what_a_peer_does_not_do_is_skipped() -> None:

@@ -65,7 +65,11 @@ def associate(peer: Peer, route: Route, connect: Connect, own_ae_title: str) -> 
     try:
         channel = connect(peer, contexts)
     except AssociationRejected as error:
-        return Opened(_rejected(peer, error, _by_other_titles(peer, connect, own_ae_title)))
+        cause = _REJECTIONS.get((error.source, error.reason), Cause.REJECTED)
+        if cause is Cause.BUSY:  # by whichever title
+            return Opened(_rejected(peer, error, cause))
+        taken_as = _by_other_titles(peer, connect, own_ae_title)
+        return Opened(_rejected(peer, error, cause, taken_as))
     except NoPresentationContext:
         return Opened(ok("association", "accepted, for none of these: " + _listed(SERVICES)))
     except PeerUnreachable as error:
@@ -104,16 +108,17 @@ def _by_other_titles(peer: Peer, connect: Connect, own_ae_title: str) -> Peer | 
     return None
 
 
-def _rejected(peer: Peer, error: AssociationRejected, taken_as: Peer | None) -> Step:
+def _rejected(
+    peer: Peer, error: AssociationRejected, cause: Cause, taken_as: Peer | None = None
+) -> Step:
     calling, called = peer.calling_ae_title, peer.ae_title
-    cause = _REJECTIONS.get((error.source, error.reason), Cause.REJECTED)
     words = {
         Cause.CALLING_TITLE: f"it does not know our calling AE title {calling!r}",
         Cause.CALLED_TITLE: f"it says that it does not go by the called AE title {called!r}; some "
         f"say so of a calling AE title as well that they do not know: {calling!r}",
         Cause.BUSY: "it has no room for another association now",
-        Cause.REJECTED: "it does not say for which reason: it may not know our calling AE title "
-        f"{calling!r}, or not go by the called AE title {called!r}",
+        Cause.REJECTED: f"it may not know our calling AE title {calling!r}, or not go by the "
+        f"called AE title {called!r}",
     }[cause]
     titles = {"calling_ae_title": calling, "ae_title": called}
     if taken_as is not None and taken_as.calling_ae_title != calling:
@@ -125,6 +130,7 @@ def _rejected(peer: Peer, error: AssociationRejected, taken_as: Peer | None) -> 
         words = f"it does not go by the called AE title {called!r}, but by {taken_as.ae_title!r}"
     codes = {"result": error.result, "source": error.source, "reason": error.reason}
     told = ", ".join(f"{name} {code}" for name, code in codes.items())
+    told += f": {str(error).rpartition(': ')[2]}"
     return failed("association", cause, f"rejected ({told}): {words}", **codes, **titles)
 
 

@@ -68,7 +68,7 @@ def ask_back(
         yield arrival
         yield _remove(arrivals, sample)
     elif not moved.has_failed:
-        yield _lost_on_the_way(peer, arrivals)
+        yield _lost_on_the_way(peer, arrivals, sample)
     else:
         yield skipped("arrival", "nothing has arrived here")
 
@@ -155,19 +155,23 @@ def _await(arrivals: Arrivals, seconds: float, sleep: Sleep) -> Step | None:
 
 def _because_of_us(moved: Step, arrivals: Arrivals) -> Step:
     """A C-MOVE that failed because the peer came, and was not let in."""
+    if moved.cause in (Cause.UNKNOWN_DESTINATION, Cause.NOT_FOUND):  # it has not even tried
+        return moved
     for one in arrivals.turned_away():
         text = f"{moved.text}; but this node turned it away: {one.text}"
         return failed(moved.name, one.cause, text, **one.details)
     return moved
 
 
-def _lost_on_the_way(peer: Peer, arrivals: Arrivals) -> Step:
+def _lost_on_the_way(peer: Peer, arrivals: Arrivals, sample: Sample) -> Step:
     for one in arrivals.turned_away():
         return failed("arrival", one.cause, f"turned away: {one.text}", **one.details)
     return failed(
         "arrival",
         Cause.DELIVERED_ELSEWHERE,
-        f"nothing has come here: {peer.ae_title}'s entry for our AE title leads to somebody else",
+        f"nothing has come here: {peer.ae_title}'s entry for our AE title leads to somebody else "
+        "(should it come later, remove it: pacsnode delete -L study -k "
+        f"StudyInstanceUID={sample.study_instance_uid})",
     )
 
 
