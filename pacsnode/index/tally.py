@@ -157,12 +157,6 @@ def create_triggers(connection: Connection) -> None:
         connection.execute(f"CREATE TRIGGER {_name(event)} AFTER {event} BEGIN {body}; END")
 
 
-def drop_triggers(connection: Connection) -> None:
-    """While many rows are added whose tallies `recount` makes at the end."""
-    for event in _TRIGGERS:
-        connection.execute(f"DROP TRIGGER {_name(event)}")
-
-
 _OF_SERIES = (
     "SELECT study.parent AS patient, study.id AS study, series.id AS series,"
     " (SELECT count(*) FROM instance WHERE parent = series.id) AS instances,"

@@ -10,7 +10,7 @@ import pytest
 from pacsnode import index as index_room
 from pacsnode.dicom.level import COLUMNS, Level
 from pacsnode.errors import ConfigurationError, IndexFailure, SchemaTooNew
-from pacsnode.index import schema, tables, tally
+from pacsnode.index import schema, tables
 from pacsnode.index.tables import column
 from tests.index.counting import counted, lists, lists_of_series, tallies
 from tests.index.instances import make
@@ -94,7 +94,9 @@ def make_version_1(path: Path) -> None:
     index_room.open(path).close()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE archive SET schema_version = 1")
-        tally.drop_triggers(connection)
+        triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        for (name,) in triggers.fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
         for table in LATER_TABLES:
             connection.execute(f"DROP TABLE {table}")
         for name in LATER_COLUMNS:

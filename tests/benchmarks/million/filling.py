@@ -58,8 +58,8 @@ def fill(path: Path, studies: int, progress: Progress = lambda done: None) -> No
         for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE}"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         connection.execute("BEGIN")
-        indices = _drop_indices(connection)
-        tally.drop_triggers(connection)
+        indices = dropped(connection, "index")
+        dropped(connection, "trigger")
         for level in ("study", "series"):
             connection.execute(f"CREATE TEMP TABLE {level}_unsorted (owner, kind, value)")
         # Of a person all studies say the same.
@@ -77,13 +77,13 @@ def fill(path: Path, studies: int, progress: Progress = lambda done: None) -> No
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
 
 
-def _drop_indices(connection: sqlite3.Connection) -> list[str]:
-    """What makes them again."""
+def dropped(connection: sqlite3.Connection, kind: str) -> list[str]:
+    """Drop all indices, or all triggers; what makes them again."""
     found = connection.execute(
-        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        "SELECT name, sql FROM sqlite_master WHERE type = ? AND sql IS NOT NULL", (kind,)
     ).fetchall()
     for name, _ in found:
-        connection.execute(f'DROP INDEX "{name}"')
+        connection.execute(f'DROP {kind} "{name}"')
     return [sql for _, sql in found]
 
 
