@@ -2,6 +2,7 @@
 terms by which studies of a modality are searched: with their dates, for a modality alone leaves as
 good as all of an archive, and one day's studies are what is asked for."""
 
+import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
 
@@ -10,6 +11,8 @@ from pacsnode.dicom.query import Key
 from pacsnode.index import terms as inverted
 from pacsnode.index.terms import Span, Term
 
+log = logging.getLogger(__name__)
+
 MODALITIES = "ModalitiesInStudy"
 SOP_CLASSES = "SOPClassesInStudy"
 LISTS = (MODALITIES, SOP_CLASSES)
@@ -17,6 +20,9 @@ LISTS = (MODALITIES, SOP_CLASSES)
 _SEPARATOR = "\\"  # in no value of an element
 _LAST_CHARACTER = "\U0010ffff"
 _MAX_SPANS = 100
+
+_PAGE = 50_000  # studies
+_STUDIES = "SELECT id, study_date FROM study WHERE id > ? ORDER BY id LIMIT ?"
 
 _SELECT = {
     MODALITIES: "SELECT DISTINCT modality FROM series WHERE parent = ?",
@@ -50,17 +56,20 @@ def terms(state: Mapping[str, str]) -> set[Term]:
 
 def fill(connection: sqlite3.Connection) -> None:
     """LISTS and terms of all studies, where there are none yet."""
-    studies = connection.execute("SELECT id, study_date FROM study").fetchall()
-    for study, date in studies:
-        said = of_series(connection, study)
-        connection.execute(
-            "UPDATE study SET modalities_in_study = ?, sop_classes_in_study = ? WHERE id = ?",
-            (said[MODALITIES], said[SOP_CLASSES], study),
-        )
-        connection.executemany(
-            "INSERT INTO study_term (kind, value, owner) VALUES (?, ?, ?)",
-            [(*term, study) for term in terms({**said, "StudyDate": date})],
-        )
+    last = 0
+    while studies := connection.execute(_STUDIES, (last, _PAGE)).fetchall():
+        for study, date in studies:
+            said = of_series(connection, study)
+            connection.execute(
+                "UPDATE study SET modalities_in_study = ?, sop_classes_in_study = ? WHERE id = ?",
+                (said[MODALITIES], said[SOP_CLASSES], study),
+            )
+            connection.executemany(
+                "INSERT INTO study_term (kind, value, owner) VALUES (?, ?, ?)",
+                [(*term, study) for term in terms({**said, "StudyDate": date})],
+            )
+        last = studies[-1][0]
+        log.info("the index is being brought up to date: modalities of studies up to %d", last)
 
 
 def selections(keys: Mapping[str, Key]) -> list[list[Span]]:
