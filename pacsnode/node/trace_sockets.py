@@ -159,7 +159,8 @@ def listening(data_dir: Path) -> list[SocketSink]:
     folder = data_dir / FOLDER
     try:
         names = [name for name in os.listdir(folder) if name.endswith(_SUFFIX)]
-    except FileNotFoundError:  # nobody has ever asked
+    # Nobody has ever asked; or this is a command of a user who may not look into the data folder.
+    except (FileNotFoundError, PermissionError):
         return []
     except OSError as error:
         logger.warning("%s: an association is not recorded: %s", folder, error.strerror)
