@@ -86,6 +86,8 @@ PREFERRED_CODECS = {
 
 LONGEST_VALUE = 0xFFFF_FFFE  # bytes (PS3.5 7.1.1)
 ITEM_HEADER = 8  # bytes
+END_OF_IMAGE = b"\xff\xd9"  # (ISO 10918-1 B.1.1.3)
+LONGEST_TRAILER = 64  # bytes behind it that are taken for padding
 
 
 def _uncompressed(data: bytes, picture: Picture) -> "Array":
@@ -103,9 +105,12 @@ def _inflated(data: bytes, picture: Picture) -> "Array":
 
 
 def _jpeg(data: bytes, picture: Picture) -> "Array":
-    """Without a colour transformation."""
+    """Without a colour transformation. Of what is cut off libjpeg would make a picture that is grey
+    from there on, and say nothing."""
     import imagecodecs
 
+    if END_OF_IMAGE not in data[-LONGEST_TRAILER:]:
+        raise TranscodingError("the JPEG frame is cut off: it has no end")
     return imagecodecs.jpeg8_decode(data, colorspace="UNKNOWN", outcolorspace="UNKNOWN")
 
 

@@ -387,6 +387,20 @@ def test_no_codec_is_believed(target: str, monkeypatch: pytest.MonkeyPatch) -> N
         bring(encoded(picture(noise((2, 9, 9, 1), "u1"))), target)
 
 
+@pytest.mark.parametrize("target", [*LOSSLESS, JPEG_BASELINE, JPEG_EXTENDED, JPEG_2000])
+def test_of_half_a_frame_no_picture_is_made(target: str) -> None:
+    bits = {JPEG_BASELINE: 8, JPEG_EXTENDED: 12}.get(target, 16)
+    pixels = smooth("u1" if bits == 8 else "u2", (1 << bits) - 1)
+    data, _ = bring(encoded(picture(pixels, bits)), target, may_lose=True)
+    at = data.index(struct.pack("<HH2sHL", 0x7FE0, 0x10, b"OB", 0, 0xFFFFFFFF)) + 12
+    frame = next(pydicom.encaps.generate_frames(data[at:], number_of_frames=1))
+    half = frame[: len(frame) // 4 * 2]
+    items = struct.pack("<HHLHHL", 0xFFFE, 0xE000, 0, 0xFFFE, 0xE000, len(half)) + half
+    cut = data[:at] + items + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    with pytest.raises(TranscodingError):
+        bring(cut, EXPLICIT, target)
+
+
 def smooth(dtype: str, top: int, colours: int = 1) -> Array:
     rows, columns = np.mgrid[0:64, 0:48]
     frame = ((rows + columns) * top // 112).astype(dtype)
