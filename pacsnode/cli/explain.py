@@ -47,7 +47,8 @@ def _named_by_keys(archive: "Archive", query: "Query") -> str:
     """Raises UsageError."""
     from pacsnode.dicom.query import is_definite
 
-    by_keyword = {key.keyword: key for key in query.matching if is_definite(key)}
+    keys = (*query.matching, *query.ignored)
+    by_keyword = {key.keyword: key for key in keys if is_definite(key)}
     asked = [
         (keyword, by_keyword[keyword].values[0]) for keyword in _NAMING if keyword in by_keyword
     ]

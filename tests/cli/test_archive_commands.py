@@ -317,6 +317,16 @@ def test_ls_explains_by_the_series_that_comes_nearest(pacsnode: Pacsnode) -> Non
     }
 
 
+@pytest.mark.usefixtures("mueller")
+def test_a_key_that_is_not_of_the_level_names_the_study_all_the_same(pacsnode: Pacsnode) -> None:
+    keys = ("-k", "SeriesInstanceUID=1.2.7.2", "-k", "PatientName=Müller*")
+    done = pacsnode("ls", "-L", "patient", "--explain", *keys, "--format", "json")
+    (explained,) = json.loads(done.stdout)
+    assert explained["matches"] is True
+    results = {key["key"]: key["result"] for key in explained["keys"]}
+    assert results == {"PatientName": "matches", "SeriesInstanceUID": "not matched"}
+
+
 @pytest.mark.usefixtures("archive", "mueller")
 @pytest.mark.parametrize(
     ("arguments", "said"),
