@@ -125,8 +125,13 @@ class Pool:
             elif codec.job is not None and codec.job.channel.fileno() in ready:
                 self._end(codec)
         self._look_after_waiting(ready)
-        if self._door.fileno() in ready and not self._take():
-            return False
+        while self._door.fileno() in ready and len(self._waiting) < MOST_WAITING:
+            # All that have asked by now: the most urgent one shall go first.
+            try:
+                if not self._take():
+                    return False
+            except BlockingIOError:
+                break
         self._share_out()
         self._end_idle()
         return True
@@ -176,7 +181,8 @@ class Pool:
         self._codecs.remove(codec)
 
     def _take(self) -> bool:
-        """One request; False where nobody is left who could make any."""
+        """One request; False where nobody is left who could make any. Raises BlockingIOError where
+        there is none."""
         data, descriptors, _, _ = socket.recv_fds(self._door, LONGEST_MESSAGE, 3)
         if not data:
             return False
@@ -265,6 +271,7 @@ def main(descriptor: int, most: int) -> None:
     """Be the pool until nobody is left who could ask. After a while without work it begins anew,
     without what the codecs had it import."""
     door = socket.socket(fileno=descriptor)
+    door.setblocking(False)
     pool = Pool(door, most)
     try:
         is_idle = pool.run()

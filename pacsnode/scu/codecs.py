@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from array import array
 from contextlib import ExitStack, suppress
 from typing import IO, Any, NamedTuple, Self, cast
 
@@ -189,9 +190,11 @@ class Transcoding:
         """Ask for it, unless so many have been asked for that there is no room."""
         if self._unsent is None:
             return True
-        descriptors = [self._unsent.fileno(), *self._files]
+        descriptors = array("i", [self._unsent.fileno(), *self._files])
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)
         try:
-            socket.send_fds(self._codecs.door, [self._request], descriptors, socket.MSG_DONTWAIT)
+            # socket.send_fds takes flags and does not use them.
+            self._codecs.door.sendmsg([self._request], [rights], socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         self._unsent.close()
@@ -205,6 +208,7 @@ class Transcoding:
         while time.monotonic() < deadline:
             tick()
             if not _wait(self._channel, select.POLLIN, stuck):
+                self._codecs.start()  # it may have ended just before it was asked
                 continue
             try:
                 data = self._channel.recv(LONGEST_MESSAGE)
