@@ -1,9 +1,14 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pacsnode.dicom.message import Context
+from pacsnode.errors import NoPresentationContext
 from pacsnode.scu import plan
 from pacsnode.scu.plan import Kind
 from tests.scu.scripted import BIG, CT, EXPLICIT, IMPLICIT, JPEG, MPEG, MR
+
+JPEG_LS = "1.2.840.10008.1.2.4.80"
 
 kinds = st.builds(
     Kind,
@@ -69,3 +74,31 @@ def test_widening_keeps_what_is_needed_and_stays_within_bounds(
 def test_compressed_contexts_come_before_uncompressed_ones() -> None:
     contexts = plan.widen(plan.contexts_of(Kind(CT, JPEG)), ())
     assert contexts[0].transfer_syntaxes == (JPEG,)
+
+
+def test_a_list_is_kept_in_its_order_with_what_has_to_be_compressed() -> None:
+    assert plan.sendable_as(EXPLICIT, [JPEG_LS, EXPLICIT]) == (JPEG_LS, EXPLICIT)
+    assert plan.sendable_as(EXPLICIT, [EXPLICIT, JPEG_LS]) == (EXPLICIT, JPEG_LS)
+
+
+def test_losses_are_for_those_who_may_lose_or_have_lost() -> None:
+    assert plan.sendable_as(EXPLICIT, [JPEG, EXPLICIT]) == (EXPLICIT,)
+    assert plan.sendable_as(EXPLICIT, [JPEG, EXPLICIT], may_lose=True) == (JPEG, EXPLICIT)
+    assert plan.sendable_as(JPEG, [JPEG, EXPLICIT]) == (JPEG, EXPLICIT)
+
+
+def test_of_what_is_accepted_the_peers_order_decides() -> None:
+    accepted = (EXPLICIT, JPEG_LS, IMPLICIT)
+    contexts = [Context(1, CT, syntax, as_scu=True) for syntax in accepted]
+    wishes = plan.Wishes([JPEG_LS, EXPLICIT])
+    chosen = plan.choose(contexts, Kind(CT, IMPLICIT), wishes)
+    assert [context.transfer_syntax for context in chosen] == [JPEG_LS, EXPLICIT]
+
+
+def test_why_nothing_of_a_list_is_possible_names_the_setting() -> None:
+    wishes = plan.Wishes([JPEG], name="CT1")
+    with pytest.raises(NoPresentationContext) as caught:
+        plan.choose([Context(1, CT, JPEG, as_scu=True)], Kind(CT, EXPLICIT), wishes)
+    text = str(caught.value)
+    assert "modalities.CT1.transfer_syntaxes: JPEGBaseline8Bit" in text
+    assert "modalities.CT1.lossy_compression: allowed" in text

@@ -1,25 +1,34 @@
 """The next instance is got ready while the answer to the last is awaited."""
 
+import io
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
 
 import pytest
 
-from pacsnode.dicom.message import Suboperation, Tick
-from pacsnode.errors import IndexFailure, InstanceMissing
+from pacsnode.dicom.message import DatasetSource, ProposedContext, Suboperation, Tick
+from pacsnode.errors import IndexFailure, InstanceMissing, TranscodingError
 from pacsnode.scu import plan
+from pacsnode.scu.codecs import Codecs as RealCodecs
+from pacsnode.scu.codecs import Conversion
 from pacsnode.scu.sendable import Sendable, Sending
 from pacsnode.scu.store import send, send_on
 from tests.scu.scripted import (
     CT,
     EXPLICIT,
     IMPLICIT,
+    JPEG,
     PEER,
+    RLE,
     Sample,
     ScriptedChannel,
     ScriptedPeer,
     Verdict,
     lost,
 )
+
+JPEG_LS = "1.2.840.10008.1.2.4.80"
 
 
 def samples(count: int, log: list[str], **more: str) -> list[Sample]:
@@ -142,3 +151,65 @@ def test_a_selection_that_fails_ahead_does_so_in_its_turn() -> None:
     assert [next(outcomes).is_success, next(outcomes).is_success] == [True, True]
     with pytest.raises(IndexFailure):
         next(outcomes)
+
+
+@dataclass
+class Worked:
+    """What a codec is asked for; its answer is under another UID where that is lossy."""
+
+    log: list[str]
+    spool: IO[bytes]
+    target_uid: str
+    is_done: bool = True
+
+    def __enter__(self) -> "Worked":
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        pass
+
+    def result(self, tick: Tick) -> DatasetSource:
+        if self.target_uid == JPEG_LS:
+            raise TranscodingError("not fit for it")
+        uid = "9.9" if self.target_uid == JPEG else None
+        return DatasetSource(io.BytesIO(b"decoded"), 7, uid)
+
+
+class Codecs(RealCodecs):
+    def __init__(self, log: list[str]) -> None:
+        super().__init__(2)
+        self.log = log
+
+    def begin(self, source: DatasetSource, conversion: Conversion, spool: IO[bytes]) -> Any:
+        self.log.append(f"begin {len([line for line in self.log if 'begin' in line]) + 1}")
+        return Worked(self.log, spool, conversion.target_uid)
+
+
+def test_codecs_work_on_the_next_instances_while_one_is_sent() -> None:
+    log: list[str] = []
+    peer = noting_peer(log)
+    channel = channel_of(peer)
+    sending = Sending(codecs=Codecs(log))
+    outcomes = list(send_on(channel, samples(4, [], transfer_syntax_uid=RLE), sending))
+    assert all(outcome.is_success for outcome in outcomes)
+    assert log[:4] == ["begin 1", "begin 2", "begin 3", "answer 1.2.1"]
+    assert log.count("begin 4") == 1
+    assert peer.received == ["1.2.1", "1.2.2", "1.2.3", "1.2.4"]
+
+
+def test_a_lossy_copy_goes_under_its_own_uid_and_is_counted_under_the_first() -> None:
+    peer = ScriptedPeer()
+    peer(PEER, [ProposedContext(CT, (JPEG,))])
+    sending = Sending(plan.Wishes((JPEG,), may_lose=True), codecs=Codecs([]), priority=1)
+    (outcome,) = send_on(peer.channels[0], samples(1, []), sending)
+    ((operation, _),) = peer.channels[0].stored
+    assert (operation.sop_instance_uid, operation.priority) == ("9.9", 1)
+    assert (outcome.sendable.sop_instance_uid, outcome.sent_as) == ("1.2.1", JPEG)
+
+
+def test_what_is_not_fit_for_compression_goes_in_the_next_transfer_syntax() -> None:
+    peer = ScriptedPeer()
+    peer(PEER, [ProposedContext(CT, (JPEG_LS,)), ProposedContext(CT, (IMPLICIT,))])
+    sending = Sending(plan.Wishes((JPEG_LS, IMPLICIT)), codecs=Codecs([]))
+    (outcome,) = send_on(peer.channels[0], samples(1, []), sending)
+    assert outcome.sent_as == IMPLICIT
