@@ -80,28 +80,13 @@ def _extensions_of(term: str) -> str:
 
 
 def annexes(configuration: Configuration) -> Section:
-    lossy = [
-        name
-        for name, modality in configuration.modalities.items()
-        if modality.lossy_compression == "allowed"
-    ]
-    created = (
-        "The node itself creates no SOP instances; `pacsnode check PEER --move` makes the Test "
-        "Object, a Secondary Capture image of nobody."
-    )
-    if lossy:
-        created += (
-            f" To {', '.join(lossy)} copies may be sent that were compressed with losses: each "
-            "has a SOP Instance UID of its own, always the same for the same copy, and what the "
-            "table Attributes of Lossy Copies says. They are not kept."
-        )
     return Section(
         "Annexes",
         sections=(
             Section(
                 "IOD Contents",
                 (
-                    *paragraphs(created),
+                    *paragraphs(_created(configuration)),
                     checking.test_object_table(),
                     *paragraphs(
                         "Attributes of received instances are used as the keys of SOP Specific "
@@ -142,6 +127,26 @@ def annexes(configuration: Configuration) -> Section:
             ),
         ),
     )
+
+
+def _created(configuration: Configuration) -> str:
+    """Which SOP instances are made here."""
+    lossy = [
+        name
+        for name, modality in configuration.modalities.items()
+        if modality.lossy_compression == "allowed"
+    ]
+    created = (
+        "The node itself creates no SOP instances; `pacsnode check PEER --move` makes the Test "
+        "Object, a Secondary Capture image of nobody."
+    )
+    if lossy:
+        created += (
+            f" To {', '.join(lossy)} copies may be sent that were compressed with losses: each "
+            "has a SOP Instance UID of its own, always the same for the same copy, and what the "
+            "table Attributes of Lossy Copies says. They are not kept."
+        )
+    return created
 
 
 def _file_meta() -> Table:

@@ -55,24 +55,30 @@ def initiation_policy(configuration: Configuration) -> Section:
                 ),
             ),
             _get(),
-            _activity(
-                "Request Storage Commitment",
-                "`pacsnode commit PEER` asks a remote AE to keep instances safe, "
-                f"{MOST_REFERENCES:,} with each N-ACTION, and waits for its report, on the same "
-                "association or on one that the remote AE opens to the node.",
-                contexts.proposed_table(
-                    "Proposed Presentation Contexts, Request Storage Commitment",
-                    [COMMIT_PROPOSAL],
-                ),
-                statuses.report_table(),
+            *_commitment(),
+        ),
+    )
+
+
+def _commitment() -> tuple[Section, ...]:
+    return (
+        _activity(
+            "Request Storage Commitment",
+            "`pacsnode commit PEER` asks a remote AE to keep instances safe, "
+            f"{MOST_REFERENCES:,} with each N-ACTION, and waits for its report, on the same "
+            "association or on one that the remote AE opens to the node.",
+            contexts.proposed_table(
+                "Proposed Presentation Contexts, Request Storage Commitment",
+                [COMMIT_PROPOSAL],
             ),
-            _activity(
-                "Report Storage Commitment",
-                "A report that is due on a new association goes out on one of its own.",
-                contexts.proposed_table(
-                    "Proposed Presentation Contexts, Report Storage Commitment",
-                    [REPORT_PROPOSAL],
-                ),
+            statuses.report_table(),
+        ),
+        _activity(
+            "Report Storage Commitment",
+            "A report that is due on a new association goes out on one of its own.",
+            contexts.proposed_table(
+                "Proposed Presentation Contexts, Report Storage Commitment",
+                [REPORT_PROPOSAL],
             ),
         ),
     )
