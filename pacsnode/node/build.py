@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pacsnode.node.traces import Traces
     from pacsnode.scp import Settings
     from pacsnode.scp.places import Places
+    from pacsnode.scp.precedence import Precedence
     from pacsnode.scu.codecs import Codecs
     from pacsnode.tls import Outgoing
 
@@ -151,11 +152,12 @@ class Node:
         places: "Places | None" = None,
         security: "Security | None" = None,
         codecs: "Codecs | None" = None,
+        precedence: "Precedence | None" = None,
     ) -> None:
         """Locks the data folder, recovers, opens the index and binds the address. A worker is given
-        the `doorway` that its connections come through, and the `places`, the `security` and
-        the `codecs` that all workers share; its supervisor has locked and bound. Raises
-        ConfigurationError or IndexFailure."""
+        the `doorway` that its connections come through, and the `places`, the `security`, the
+        `codecs` and the `precedence` that all workers share; its supervisor has locked and bound.
+        Raises ConfigurationError or IndexFailure."""
         from pacsnode import net
         from pacsnode.node.security import build_security
         from pacsnode.scp import Access, Dispatcher
@@ -178,6 +180,7 @@ class Node:
                 connect,
                 spool_folder=str(configuration.data_dir),
                 codecs=codecs,
+                precedence=precedence,
                 wake=self._jobs.wake,
                 trail=self._trail,
             )

@@ -21,6 +21,7 @@ from pacsnode.node.notices import Notices, keep_errors
 from pacsnode.node.security import Security
 from pacsnode.node.signals import EVERY, Signals
 from pacsnode.scp.places import Places
+from pacsnode.scp.precedence import Precedence
 from pacsnode.scu.codecs import Codecs
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Shared(NamedTuple):
     board: Board
     notices: Notices
     codecs: Codecs
+    precedence: Precedence
 
 
 def work(
@@ -60,6 +62,7 @@ def work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, EVERY)
     shared.places.adopt(number)
+    shared.precedence.adopt(number)
     keep_errors(shared.notices.page(number))
     doorway = HandedOver(channel, shared.addresses, lambda: shared.board.count_end(number))
     try:
@@ -69,6 +72,7 @@ def work(
             places=shared.places,
             security=security,
             codecs=shared.codecs,
+            precedence=shared.precedence,
         )
     except PacsnodeError as error:
         logger.error("worker %d cannot start: %s", number, error)  # noqa: TRY400 it says it all

@@ -34,6 +34,7 @@ from pacsnode.node.signals import Signals, held_back
 from pacsnode.node.status import State, Status, describe, open_status_socket, state_of
 from pacsnode.node.worker import BEAT, READY, RELOADED, Shared, work
 from pacsnode.scp.places import Places
+from pacsnode.scp.precedence import Precedence
 from pacsnode.scu.codecs import Codecs
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class Supervisor:
             Board(count),
             Notices(1 + count),
             Codecs(),
+            Precedence(count),
         )
         self._shared.codecs.start()
         keep_errors(self._shared.notices.page(0))

@@ -29,6 +29,7 @@ from pacsnode.scp.echo import echo
 from pacsnode.scp.find import find
 from pacsnode.scp.get import get
 from pacsnode.scp.move import move
+from pacsnode.scp.precedence import Precedence
 from pacsnode.scp.report import report
 from pacsnode.scp.store import begin_store
 from pacsnode.scp.witness import Witness
@@ -57,8 +58,9 @@ SERVICES: dict[type[Request], str] = {
 
 class Dispatcher:
     """The node's message.Handler: checks the caller's right to a service and hands the request to
-    its function. Transcoded datasets wait in `spool_folder`, and are the work of `codecs`; `wake`
-    tells jobs/ that there is something to do; what is done is told to the `trail`."""
+    its function. Transcoded datasets wait in `spool_folder`, and are the work of `codecs`;
+    `precedence` knows which retrieves go first; `wake` tells jobs/ that there is something to do;
+    what is done is told to the `trail`."""
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class Dispatcher:
         *,
         spool_folder: str | None = None,
         codecs: Codecs | None = None,
+        precedence: Precedence | None = None,
         wake: Callable[[], None] = lambda: None,
         trail: Trail | None = None,
     ) -> None:
@@ -76,6 +79,7 @@ class Dispatcher:
         self._connect = connect
         self._spool_folder = spool_folder
         self._codecs = codecs or Codecs()
+        self._precedence = precedence or Precedence()
         self._wake = wake
         self._witness = Witness(trail or Silent(), archive)
         self._functions: dict[type[Request], Callable[..., Iterator[Answer]]] = {
@@ -162,6 +166,7 @@ class Dispatcher:
             spool_folder=self._spool_folder,
             codecs=self._codecs,
             witness=self._witness.sending(request, rights, peer),
+            precedence=self._precedence,
         )
 
     def _get(self, request: GetRequest, rights: Rights) -> Iterator[Answer]:
@@ -178,6 +183,7 @@ class Dispatcher:
             default_character_set=rights.character_set,
             spool_folder=self._spool_folder,
             witness=self._witness.sending(request, rights, None),
+            precedence=self._precedence,
         )
 
 

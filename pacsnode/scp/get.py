@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pacsnode.dicom.message import Answer, GetRequest, Tick
+from pacsnode.scp.precedence import Precedence
 from pacsnode.scp.retrieve import retrieve
 from pacsnode.scp.summary import Summary
 from pacsnode.scp.witness import UNSEEN, SendingWitness
@@ -25,6 +26,7 @@ def get(
     default_character_set: str | None = None,
     spool_folder: str | None = None,
     witness: SendingWitness = UNSEEN,
+    precedence: Precedence | None = None,
 ) -> Iterator[Answer]:
     """`wishes`: how this caller is to be sent instances. Those without a context that gives the
     caller the SCP's role fail one by one."""
@@ -44,4 +46,6 @@ def get(
         f"{caller.ae_title} at {caller.host}",
         "it has to propose them with the SCP role (SCP/SCU Role Selection)",
     )
-    yield from retrieve(request, archive, send_back, default_character_set, witness, summary)
+    yield from retrieve(
+        request, archive, send_back, default_character_set, witness, summary, precedence
+    )

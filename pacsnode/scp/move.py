@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pacsnode.dicom.message import Answer, Connect, MoveRequest, Peer, Tick
+from pacsnode.scp.precedence import Precedence
 from pacsnode.scp.retrieve import retrieve
 from pacsnode.scp.summary import Offers
 from pacsnode.scp.witness import UNSEEN, SendingWitness
@@ -25,6 +26,7 @@ def move(
     spool_folder: str | None = None,
     codecs: Codecs | None = None,
     witness: SendingWitness = UNSEEN,
+    precedence: Precedence | None = None,
 ) -> Iterator[Answer]:
     """To the destination that access has found and allowed."""
     offers = Offers(connect, destination)
@@ -43,4 +45,6 @@ def move(
             priority=request.priority,
         )
 
-    yield from retrieve(request, archive, send_there, default_character_set, witness, offers)
+    yield from retrieve(
+        request, archive, send_there, default_character_set, witness, offers, precedence
+    )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from pacsnode.errors import (
 )
 from pacsnode.scp.failed_list import failed_list
 from pacsnode.scp.failure import Table, failure, status_of
+from pacsnode.scp.precedence import Precedence
 from pacsnode.scp.summary import Summary
 from pacsnode.scp.witness import UNSEEN, SendingWitness
 from pacsnode.scu.sendable import Outcome, Sendable
@@ -77,10 +79,11 @@ Retrieval = MoveRequest | GetRequest
 
 @dataclass(frozen=True, slots=True)
 class ArchivedInstance:
-    """An instance of the archive as the sender wants it."""
+    """An instance of the archive as the sender wants it, who calls `give_way` before it is read."""
 
     archive: "Archive"
     stored: StoredInstance
+    give_way: Callable[[], None] = lambda: None
 
     @property
     def sop_class_uid(self) -> str:
@@ -96,6 +99,7 @@ class ArchivedInstance:
 
     @contextmanager
     def open(self) -> Iterator[DatasetSource]:
+        self.give_way()
         with self.archive.fetch(self.stored) as found:
             if found.stored.transfer_syntax_uid != self.transfer_syntax_uid:
                 raise StorageError(f"{self.sop_instance_uid} was replaced meanwhile")
@@ -109,6 +113,7 @@ def retrieve(
     default_character_set: str | None = None,
     witness: SendingWitness = UNSEEN,
     summary: Summary | None = None,
+    precedence: Precedence | None = None,
 ) -> Iterator[Answer]:
     """Answer a C-MOVE or C-GET: pending answers leave through `request.send`, so that they can do
     so while an instance is under way; the final one is yielded. Raises what tells that the
@@ -127,11 +132,15 @@ def retrieve(
         yield failure(error, STATUS)
         return
     operations = Suboperations(request, total)
-    sendables = (ArchivedInstance(archive, stored) for stored in selected)
+    precedence = precedence or Precedence()
+    give_way = partial(precedence.give_way, request.priority)
+    sendables = (ArchivedInstance(archive, stored, give_way) for stored in selected)
     witness.begin()
     try:
-        outcomes = send(sendables, operations.tick)
-        yield _perform(request, operations, outcomes, witness, summary)
+        with precedence.under_way(request.priority):
+            outcomes = send(sendables, operations.tick)
+            answer = _perform(request, operations, outcomes, witness, summary)
+        yield answer
     finally:
         witness.end()
         if summary is not None:
