@@ -30,8 +30,8 @@ UNIQUE_KEYS = {
     Level.IMAGE: "SOPInstanceUID",
 }
 
-# Those that the standard wants every SCP to match (PS3.4 C.6.1.1 and C.6.2.1); below the unique keys
-# they are what workstations show.
+# Those that the standard wants every SCP to match (PS3.4 C.6.1.1 and C.6.2.1): beside the unique
+# keys they are what workstations show.
 REQUIRED_KEYS = {
     Level.PATIENT: ("PatientName",),
     Level.STUDY: ("StudyDate", "StudyTime", "AccessionNumber", "StudyID"),
