@@ -67,7 +67,8 @@ def bring(lacking: Lacking, ask: Ask, held: Held) -> int:
         shown.expect(len(lacking.missing))
         for retrieve in lacking.retrieves:
             bringing.bring(retrieve, shown)
-    still = [uid for uid in lacking.missing if uid not in set(_held_of(lacking.missing, held))]
+    here = set(_held_of(lacking.missing, held))
+    still = [uid for uid in lacking.missing if uid not in here]
     say(f"{len(lacking.missing) - len(still)} have come, {len(still)} are still missing")
     complain(*(f"{uid}: still missing" for uid in still))
     return 1 if still else 0

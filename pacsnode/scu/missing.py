@@ -1,6 +1,7 @@
 """What a peer has and we have not: its instances, asked for series by series, and the retrieves
 that bring those that are missing."""
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from pacsnode.dicom.level import Level
 from pacsnode.dicom.message import Channel
 from pacsnode.dicom.query import Model
 from pacsnode.scu.find import find_on
+
+log = logging.getLogger(__name__)
 
 # UIDs in one retrieve: a list in Explicit VR has room for 65,534 bytes, and some peers for less.
 LIST = 400
@@ -58,7 +61,7 @@ def series_of(
     asked = Dataset()
     asked.update(identifier)
     _ask_for(asked, model, level)
-    found = [_keys(answer, model, level, identifier) for answer in find_on(channel, model, asked)]
+    found = _answers(channel, model, level, asked)
     if level is Level.IMAGE:
         yield from _grouped(found, model)
         return
@@ -76,7 +79,7 @@ def _below(
     for keyword, value in keys.items():
         setattr(ds, keyword, value)
     _ask_for(ds, model, below)
-    answers = [_keys(answer, model, below, ds) for answer in find_on(channel, model, ds)]
+    answers = _answers(channel, model, below, ds)
     if below is Level.IMAGE:
         instances = {answer["SOPInstanceUID"]: answer["SOPClassUID"] for answer in answers}
         yield Series(keys, instances, is_whole=True)
@@ -91,6 +94,26 @@ def _ask_for(ds: Dataset, model: Model, level: Level) -> None:
     for keyword in [*wanted, "SOPClassUID"] if level is Level.IMAGE else wanted:
         if keyword not in ds:
             setattr(ds, keyword, "")
+
+
+def _answers(
+    channel: Channel, model: Model, level: Level, asked: Dataset
+) -> list[Mapping[str, str]]:
+    """The unique keys of what the peer has. An answer whose own key is empty or a wildcard is left
+    out: asked for again it would select whatever there is."""
+    found = [_keys(answer, model, level, asked) for answer in find_on(channel, model, asked)]
+    named = [keys for keys in found if _names_one(keys[level.unique_key])]
+    if len(named) < len(found):
+        log.warning(
+            "%d answers of the peer have no usable %s: what they stand for is left out",
+            len(found) - len(named),
+            level.unique_key,
+        )
+    return named
+
+
+def _names_one(value: str) -> bool:
+    return bool(value) and not set(value) & set("*?\\")
 
 
 def _keys(answer: Dataset, model: Model, level: Level, asked: Dataset) -> dict[str, str]:
