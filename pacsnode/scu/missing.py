@@ -98,7 +98,7 @@ def _ask_for(ds: Dataset, model: Model, level: Level) -> None:
 
 def _answers(
     channel: Channel, model: Model, level: Level, asked: Dataset
-) -> list[Mapping[str, str]]:
+) -> Sequence[Mapping[str, str]]:
     """The unique keys of what the peer has. An answer whose own key is empty or a wildcard is left
     out: asked for again it would select whatever there is."""
     found = [_keys(answer, model, level, asked) for answer in find_on(channel, model, asked)]
