@@ -6,15 +6,16 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
-from pacsnode.dicom.sounds import sounds, spelling
+from pacsnode.dicom.sounds import sound_alike, sounds, spelling
 from pacsnode.dicom.text import fold_name, trimmed
 from pacsnode.dicom.wildcards import has_wildcard, wildcard
 
 # Three groups of 64 characters are a name (PS3.5 6.2). What is longer than this matches only as it
 # stands: every word of a key may have to be tried on every word of a name.
-_LONGEST = 256
+LONGEST = 256
 
 
 class NamePattern(NamedTuple):
@@ -29,7 +30,8 @@ class NamePattern(NamedTuple):
 class WantedWord(NamedTuple):
     """One word of a key for fuzzy matching. `spellings` are those of which one has to be among a
     name's: the word's own, and where several words share a component their all in one (O BRIEN).
-    `sounds` are codes of which one will do. With wildcards there is one spelling, a pattern."""
+    `sounds` are codes of which one will do (sound_alike). With wildcards there is one spelling, a
+    pattern."""
 
     text: str
     spellings: tuple[str, ...]
@@ -82,7 +84,7 @@ def _fits(patterns: Sequence[str], group: str) -> bool:
 @lru_cache(maxsize=1024)
 def fuzzy_name(wanted: str) -> FuzzyName:
     """A key's person name for fuzzy matching."""
-    if len(wanted) > _LONGEST:
+    if len(wanted) > LONGEST:
         return FuzzyName(is_single=True, groups=(None,))
     groups = fold_name(wanted).split("=")
     return FuzzyName(len(groups) == 1, tuple(map(_wanted_words, groups)))
@@ -108,7 +110,7 @@ def _wanted(group: str) -> Iterator[WantedWord]:
 
 def is_like(wanted: FuzzyName, value: str) -> bool:
     """Whether a name has all the words that a key asks for, or words that sound like them."""
-    if len(value) > _LONGEST:
+    if len(value) > LONGEST:
         return False
     groups = fold_name(trimmed(value)).split("=")
     if wanted.is_single:
@@ -151,8 +153,10 @@ def how_found(wanted: WantedWord, words: Words) -> str:
         return f"fits {found}" if found else ""
     if any(spelled in words.spellings for spelled in wanted.spellings):
         return "is there"
-    common = wanted.sounds & words.sounds
-    return f"sounds like one ({min(common)})" if common else ""
+    for code in sorted(wanted.sounds & words.sounds):
+        if any(sound_alike(code, *pair) for pair in product(wanted.spellings, words.spellings)):
+            return f"sounds like one ({code})"
+    return ""
 
 
 def words_of(group: str) -> Words:

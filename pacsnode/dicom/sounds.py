@@ -7,7 +7,7 @@ import unicodedata
 from functools import lru_cache
 
 from anyascii import anyascii
-from jellyfish import metaphone
+from jellyfish import jaro_winkler_similarity, metaphone
 
 # ä is written ae where a keyboard has none; accents are gone by now.
 _E_OF_UMLAUT = re.compile("(?<=[aou])e")
@@ -17,6 +17,8 @@ _E_OF_UMLAUT = re.compile("(?<=[aou])e")
 _CONTINENTAL = (
     ("tsch", "ch"),
     ("sch", "sh"),
+    ("chr", "kr"),
+    ("mps", "ms"),
     ("cz", "ch"),
     ("sz", "sh"),
     ("th", "t"),
@@ -33,6 +35,10 @@ _IDEOGRAPHS = str.maketrans(
 
 # A code of one consonant says too little: Doe, Day, Tee and Dao are all T.
 _SHORTEST_CODE = 2
+# One of two consonants says little: MR are Meyer and Maier, but Maria and Moore as well. Words that
+# have no more in common must look alike, too: from 0 to 1.
+_TELLING_CODE = 3
+_LIKENESS = 0.7
 _LONGEST_WORD = 64  # characters: a whole name should have no more (PS3.5 6.2)
 
 
@@ -65,6 +71,13 @@ def sounds(spelled: str) -> frozenset[str]:
     on the continent would. None for what has no sound, or hardly one."""
     is_word = spelled.isascii() and len(spelled) <= _LONGEST_WORD
     return _codes(spelled) if is_word else frozenset()
+
+
+def sound_alike(code: str, one: str, other: str) -> bool:
+    """Whether two spellings that may have a code are taken for one word because of it."""
+    if not (code in sounds(one) and code in sounds(other)):
+        return False
+    return len(code) >= _TELLING_CODE or jaro_winkler_similarity(one, other) >= _LIKENESS
 
 
 @lru_cache(maxsize=4096)

@@ -11,7 +11,7 @@ from pacsnode.dicom.dictionary import tag_of
 from pacsnode.dicom.json import text_of
 from pacsnode.dicom.level import REQUEST_ATTRIBUTES
 from pacsnode.dicom.match import WILDCARD_VRS, date_bounds, normal_date
-from pacsnode.dicom.names import WantedWord, fuzzy_name, name_pattern, words_of
+from pacsnode.dicom.names import LONGEST, WantedWord, fuzzy_name, name_pattern, words_of
 from pacsnode.dicom.query import Key
 from pacsnode.dicom.text import fold_name, trimmed
 from pacsnode.index import fold
@@ -34,6 +34,9 @@ NAMES = ("PatientName", "ReferringPhysicianName")
 # The kinds of a name's words, for fuzzy matching: lower-case as they are spelled, in capitals as
 # they sound.
 _WORDS = {"PatientName": "PatientName words", "ReferringPhysicianName": "ReferringPhysician words"}
+# In place of the words of a name that is longer than any, of which there may be thousands: no word
+# has a space.
+_TOO_LONG = " "
 _DATES = ("StudyDate", "PatientBirthDate", "PerformedProcedureStepStartDate")
 
 
@@ -80,12 +83,12 @@ def _terms(keyword: str, values: str) -> Iterator[Term]:
 @lru_cache(maxsize=256)
 def _name_terms(keyword: str, name: str) -> tuple[Term, ...]:
     """Remembered, for a state has the names of the one before it, and physicians refer often."""
-    found: list[Term] = []
-    for group in fold_name(name).split("="):
-        if group:
-            words = words_of(group)
-            found.append((keyword, group))
-            found += [(_WORDS[keyword], word) for word in (*words.spellings, *words.sounds)]
+    groups = list(filter(None, fold_name(name).split("=")))
+    found = [(keyword, group) for group in groups]
+    if len(name) > LONGEST:
+        return (*found, (_WORDS[keyword], _TOO_LONG))
+    for words in map(words_of, groups):
+        found += [(_WORDS[keyword], word) for word in (*words.spellings, *words.sounds)]
     return tuple(found)
 
 
@@ -170,7 +173,7 @@ def _of_words(keyword: str, name: str) -> list[list[Span]]:
     kind = _WORDS[keyword]
     words = next((group for group in fuzzy_name(name).groups if group), None) or ()
     if found := [spans for spans in (_spans_of_word(kind, word) for word in words) if spans]:
-        return found
+        return [[*spans, Span(kind, _TOO_LONG, _TOO_LONG)] for spans in found]
     # There are no words, or the one looked at begins with a wildcard.
     of_word = [_text(kind, word.spellings[0]) for word in words[:1]]
     return [[*spans, *of_word] for spans in _of_name(keyword, name)]

@@ -19,6 +19,9 @@ FOUND = [
     ("Mueller", "Müller^Hans"),
     ("Muller", "Mueller^Hans"),
     ("MAIER^JON", "Meyer^John"),
+    ("MAYR^ANN", "Meyer^Anna"),
+    ("BOR", "Bohr^Niels"),
+    ("MAIER", "Huber-Meyer^Maria"),
     ("OBRIEN", "O'Brien^Pat"),
     ("O BRIEN", "O’Brien^Pat"),
     ("O'BRIEN", "OBRIEN^PAT"),
@@ -46,6 +49,10 @@ NOT_FOUND = [
     ("PATIENT^NAME", "PATIENT"),
     ("DOE^JOHN", "DAY^JOHN"),
     ("SCHNEIDER", "SCHUSTER"),
+    ("MEYER", "Mary^Ann"),  # two consonants say little
+    ("MEYER", "MAURO^MARIA"),
+    ("KANE^JOHN", "QUINN^JEAN"),
+    ("ROTH", "REED^RITA"),
     ("山田", "山本^太郎"),
     ("YAMADA^太郎", "Yamada^Tarou=山田^太郎"),  # no group has both
     ("Suzuki=山田", "Yamada=山田^太郎"),

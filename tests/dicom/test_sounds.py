@@ -36,7 +36,9 @@ SOUNDING_ALIKE = [
     ("はっとり", "Hattori"),
     ("しょうこ", "Shoko"),
     ("Kowalski", "Kovalsky"),
-    ("Thomson", "Tomson"),
+    ("Thomson", "Tomson", "Thompson"),
+    ("Christian", "Kristian"),
+    ("Christoph", "Kristof"),
     ("Jürgen", "Juergn", "Yurgen"),
     ("김", "Kim"),
 ]

@@ -91,9 +91,24 @@ def test_so_is_one_that_matches_one_of_several(pairs: list[tuple[str, str]]) -> 
 
 def test_words_are_looked_up_and_not_read_one_after_the_other() -> None:
     (patient, name) = terms.selections(fuzzy_of(key("PatientName", "PATIENT^NAME*")))
-    assert {span.low for span in patient} == {"patient", "PTNT"}
+    assert {span.low for span in patient} == {"patient", "PTNT", " "}
     assert all(span.is_single for span in patient)
-    assert [span.low for span in name] == ["name"]
+    assert [span.low for span in name] == ["name", " "]
+
+
+LONG = "^".join(("Somebody", *(f"w{number}" for number in range(5_000)), "Müller"))
+
+
+def test_a_name_longer_than_any_makes_no_thousands_of_terms() -> None:
+    assert len(terms.of_study(state(PatientName=LONG))) == 2
+
+
+@pytest.mark.parametrize("text", ["SOME*", "*^MULLER", "SOMEBODY^*^W4999^MU*", LONG.upper()])
+def test_it_is_among_the_candidates_all_the_same(text: str) -> None:
+    for keyword in ("PatientName", "ReferringPhysicianName"):
+        asked = fuzzy_of(key(keyword, text))
+        assert is_met(asked, [LONG])
+        assert is_selected(terms.of_study(state(**{keyword: LONG})), asked)
 
 
 @pytest.fixture
