@@ -17,6 +17,16 @@ from pacsnode.net import handshake
 from pacsnode.net.transport import SLICE
 from pacsnode.tls import Outgoing
 
+# Of several addresses: a refusal says more of the host than silence, and silence more than that no
+# road leads there, as none does to IPv6 addresses from many networks.
+_WEIGHTS = {
+    errno.ECONNREFUSED: 2,
+    errno.EADDRNOTAVAIL: 0,
+    errno.EAFNOSUPPORT: 0,
+    errno.ENETUNREACH: 0,
+    errno.EHOSTUNREACH: 0,
+}
+
 
 def dial(peer: Peer, seconds: float, tick: Tick, outgoing: Outgoing) -> socket.socket:
     """Connect to `peer`, over TLS where its settings say so: name, and then TCP and TLS, each
@@ -49,26 +59,33 @@ def secure(
 
 
 def open_connection(peer: Peer, addresses: list[Any], deadline: float, tick: Tick) -> socket.socket:
-    """TCP to the first of the peer's addresses that answers, all by `deadline`. Raises
-    PeerUnreachable, whose cause is the last one's OSError."""
+    """TCP to the first of the peer's addresses that answers, all by `deadline`: each has its share
+    of what is left, so that a silent one leaves time for the others. Raises PeerUnreachable, whose
+    cause is the OSError that says most."""
     fault = OSError(errno.EADDRNOTAVAIL, "no address")
-    for family, kind, protocol, _, address in addresses:
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
         try:
             client = socket.socket(family, kind, protocol)
         except OSError as error:  # no descriptor left, or no IPv6 here
-            fault = error
+            fault = _more_telling(fault, error)
             continue
+        now = time.monotonic()
+        share = (deadline - now) / (len(addresses) - number)
         try:
-            refusal = _try_address(client, address, deadline, tick)
+            refusal = _try_address(client, address, now + share, tick)
         except BaseException:
             client.close()
             raise
         if refusal is None:
             return client
         client.close()
-        fault = refusal
+        fault = _more_telling(fault, refusal)
     reason = fault.strerror or str(fault)
     raise PeerUnreachable(f"{peer}: no TCP connection: {reason}", "tcp") from fault
+
+
+def _more_telling(one: OSError, other: OSError) -> OSError:
+    return max(other, one, key=lambda fault: _WEIGHTS.get(fault.errno or 0, 1))
 
 
 def look_up(peer: Peer, seconds: float, tick: Tick) -> list[Any]:

@@ -54,9 +54,14 @@ class DialledRoute:
         self._client = client
         seconds = time.monotonic() - began
         with suppress(OSError):  # closed again already
+            self._prefer(client.getpeername())
             address, port = client.getpeername()[:2]
             return Reached(address, port, client.getsockname()[0], seconds)
         return Reached(str(self._addresses[0][4][0]), self._peer.port, "", seconds)
+
+    def _prefer(self, reached: Any) -> None:
+        """What is asked for later is about the address that answered."""
+        self._addresses.sort(key=lambda one: one[4] != reached)
 
     def secure(self) -> Secured:
         settings = self._peer.tls

@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -122,6 +122,49 @@ def test_why_there_is_no_connection_can_be_told_by_its_number() -> None:
         with pytest.raises(PeerUnreachable) as caught:
             route.reach()
     assert caught.value.step == "tcp"
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == errno.ECONNREFUSED
+
+
+@contextmanager
+def silent() -> Iterator[tuple[str, int]]:
+    """An address that answers nothing: its queue of connections is full."""
+    with socket.socket() as listening, ExitStack() as queued:
+        listening.bind(("127.0.0.2", 0))
+        listening.listen(0)
+        address = listening.getsockname()
+        for _ in range(3):
+            waiting = queued.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        yield address
+
+
+def test_a_silent_address_leaves_time_for_the_next_one(
+    serve: Callable[[Script], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with silent() as first:
+        known = [first, ("127.0.0.1", serve(wait_for_the_end))]
+        entries = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in known]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: entries)
+        with closing(route_to(104, host="archive.example", seconds=2)) as route:
+            assert route.reach().address == "127.0.0.1"
+            # What is asked for next is about this one.
+            assert route.addresses == ("127.0.0.1", "127.0.0.2")
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_address_without_a_road_to_it_does_not_hide_a_refusal(
+    is_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        refusing = (socket.AF_INET, socket.SOCK_STREAM, 0, "", taken.getsockname())
+        nowhere = (socket.AF_INET6, socket.SOCK_STREAM, 0, "", ("2001:db8::1", 104, 0, 0))
+        entries = [nowhere, refusing] if is_first else [refusing, nowhere]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: entries)
+        with pytest.raises(PeerUnreachable) as caught:
+            route_to(104, host="archive.example", seconds=2).reach()
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.__cause__.errno == errno.ECONNREFUSED
 
