@@ -16,6 +16,7 @@ from pacsnode.errors import RecordingDamaged, UsageError
 VERSION = 1
 _MARK = "pacsnode-trace"
 _LONGEST_LINE = 64 << 20  # bytes
+_NUMBERS = range(1 << 48)  # times, lengths, counts: beyond these nobody can print a time
 LONGEST_IDENTIFIER = 1 << 20  # bytes of a dataset that is kept; of longer ones the length is
 
 
@@ -214,6 +215,8 @@ def _checked(fields: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any
         is_flag = isinstance(value, bool)
         if not isinstance(value, _TYPES[name]) or is_flag != (_TYPES[name] == (bool,)):
             raise ValueError(f"{name} is missing or none")
+        if isinstance(value, int | float) and not _NUMBERS.start <= value < _NUMBERS.stop:
+            raise ValueError(f"{name} is out of range")
     return {name: fields[name] for name in names}
 
 
@@ -231,7 +234,9 @@ def read_recording(file: BinaryIO, name: str) -> tuple[Header, Iterator[Record]]
     try:
         fields = _fields(line)
         version = fields[_MARK]
-        if isinstance(version, int) and version > VERSION:
+        if not isinstance(version, int):
+            raise ValueError("its form has no number")  # noqa: TRY004 a fault of the file
+        if version > VERSION:
             raise UsageError(
                 f"{name}: a recording of form {version}, by {fields.get('program')}; this version "
                 f"reads form {VERSION} and older ones"

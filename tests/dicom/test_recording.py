@@ -68,6 +68,10 @@ def test_what_a_later_version_adds_is_passed_over() -> None:
         (b'{"record": 1}\n', "says not what it is"),
         (b'{"record": "end", "association": "a"}\n', "at is missing"),
         (to_line(RECORDS[-1]).replace(b"2}", b"true}"), "lost is missing"),
+        (to_line(RECORDS[-1]).replace(b"5.0", b"NaN"), "at is out of range"),
+        (to_line(RECORDS[-1]).replace(b"5.0", b"1e30"), "at is out of range"),
+        (to_line(RECORDS[-1]).replace(b"5.0", b"9" * 400), "at is out of range"),
+        (to_line(RECORDS[4]).replace(b": 9,", b": -9,"), "length is out of range"),
         (to_line(RECORDS[2]).replace(b"AQD/", b"A?D/"), "no base64"),
         (to_line(RECORDS[2]).replace(b'"AQD/"', b"null"), ""),
     ],
@@ -86,6 +90,12 @@ def test_damage_is_named_with_its_line(line: bytes, fault: str) -> None:
 def test_what_is_no_recording_is_refused(data: bytes) -> None:
     with pytest.raises(UsageError, match=r"a\.trace: no recording"):
         read_recording(BytesIO(data), "a.trace")
+
+
+def test_a_form_is_a_number() -> None:
+    strange = header_line(HEADER).replace(b'-trace": 1', b'-trace": "1"')
+    with pytest.raises(UsageError, match=r"a\.trace: no recording .*form has no number"):
+        read_recording(BytesIO(strange), "a.trace")
 
 
 def test_a_newer_form_is_named() -> None:
