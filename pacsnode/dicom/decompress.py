@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cache
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
+from pacsnode.dicom.fragments import extended_offsets, frames_of
 from pacsnode.dicom.message import Tick
 from pacsnode.dicom.picture import (
     NativeWriter,
@@ -22,8 +23,6 @@ from pacsnode.dicom.picture import (
     signed,
 )
 from pacsnode.dicom.stream import (
-    EXTENDED_LENGTHS,
-    EXTENDED_OFFSETS,
     PHOTOMETRIC_INTERPRETATION,
     PIXEL_DATA,
     PLANAR_CONFIGURATION,
@@ -204,8 +203,8 @@ class FrameDecoder:
             own = None
         if own is None:
             return self._by_pydicom(scope, picture, file)
-        fragments = _encapsulated(scope, file, picture.frames)
-        return _guarded(own(data, picture) for data in fragments)
+        compressed = frames_of(scope, file, picture.frames)
+        return _guarded(own(data, picture) for data in compressed)
 
     def _by_pydicom(self, scope: Scope, picture: Picture, file: IO[bytes]) -> "Iterator[Array]":
         start = file.tell()
@@ -247,7 +246,7 @@ class FrameDecoder:
             # Unused bits may hold an overlay; in signed data they have to carry the sign.
             "correct_unused_bits": picture.is_signed and self._uid != RLE,
         }
-        extended = _extended_offsets(scope)
+        extended = extended_offsets(scope, file, picture.frames)
         if extended is not None:
             options["extended_offsets"] = extended
         # A traceback for each codec that refuses, though the next one may not.
@@ -256,20 +255,6 @@ class FrameDecoder:
         return get_decoder(self._uid).iter_array(
             cast(Any, file), raw=raw, decoding_plugin=codec, **options
         )
-
-
-def _encapsulated(scope: Scope, file: IO[bytes], frames: int) -> Iterator[bytes]:
-    from pydicom.encaps import generate_frames
-
-    return generate_frames(
-        cast(Any, file), number_of_frames=frames, extended_offsets=_extended_offsets(scope)
-    )
-
-
-def _extended_offsets(scope: Scope) -> tuple[bytes, bytes] | None:
-    if EXTENDED_OFFSETS in scope.values and EXTENDED_LENGTHS in scope.values:
-        return scope.values[EXTENDED_OFFSETS], scope.values[EXTENDED_LENGTHS]
-    return None
 
 
 def _guarded(frames: Iterator[Frame]) -> Iterator[Frame]:
