@@ -235,7 +235,13 @@ def open_archive(
         )
         archive_id = identity(folder, storage)
         folder.make_private(folder.index)
-        index = index_room.open(folder.index, fsync=fsync, archive_id=archive_id)
+        index = index_room.open(
+            folder.index,
+            fsync=fsync,
+            archive_id=archive_id,
+            # A node that is as old as the index would go on writing what it knows.
+            may_migrate=serving or not folder.has_other_node,
+        )
         try:
             agree(folder, storage, index.archive_id, index.is_empty)
             recover(storage, index, policy.character_sets)

@@ -112,13 +112,25 @@ class DataFolder:
         self._locks.append(descriptor)
         return descriptor
 
-    def _holder(self) -> str:
-        """Who is in the way, as far as can be told."""
+    @property
+    def has_other_node(self) -> bool:
+        """Whether it is in use by a node that is neither this process nor, as a node has the folder
+        prepared by a child, the one that this is a child of."""
+        return self._node() not in ("", str(os.getpid()), str(os.getppid()))
+
+    def _node(self) -> str:
+        """The process of the node that uses it; empty where none does."""
         with suppress(OSError), open(self.path / NODE_LOCK, encoding="ascii") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return f"a running node (process {file.read().strip()})"
+                return file.read().strip() or "unknown"
+        return ""
+
+    def _holder(self) -> str:
+        """Who is in the way, as far as can be told."""
+        if node := self._node():
+            return f"a running node (process {node})"
         holders = [_process(number) for number in lock_holders(self.path / WRITERS_LOCK)]
         return ", ".join(holders) or "another pacsnode command"
 

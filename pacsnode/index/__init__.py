@@ -52,14 +52,19 @@ def exists(url_or_path: str | Path) -> bool:
 
 
 def open(  # noqa: A001
-    url_or_path: str | Path, *, fsync: bool = True, archive_id: str | None = None
+    url_or_path: str | Path,
+    *,
+    fsync: bool = True,
+    archive_id: str | None = None,
+    may_migrate: bool = True,
 ) -> Index:
     """Open the index, made and migrated where needed. `archive_id` is for a new one; without it a
-    new one gets a random id. Raises SchemaTooNew or ConfigurationError, which names the file and
-    what to do; IndexFailure where a migration failed or nothing can be synced."""
+    new one gets a random id. `may_migrate`: not while a node runs that may be an older one. Raises
+    SchemaTooNew or ConfigurationError, which names the file and what to do; IndexFailure where a
+    migration failed or nothing can be synced."""
     database = Database(_path(url_or_path), fsync=fsync)
     try:
-        found = schema.prepare(database, archive_id or uuid.uuid4().hex)
+        found = schema.prepare(database, archive_id or uuid.uuid4().hex, may_migrate=may_migrate)
         database.start_upkeep()
     except PacsnodeError:
         database.close_all()

@@ -169,15 +169,18 @@ class Database(peewee.SqliteDatabase):
         return IndexFailure(f"{self.database}: {doing}: {text}")
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self, *, sorts_in_files: bool = False) -> Iterator[sqlite3.Connection]:
         """A transaction that writes: committed and durable at the end, rolled back by an exception
         in its body. Where it could not be synced IndexFailure is raised, and others may see it all
-        the same."""
+        the same. `sorts_in_files`: temporary tables and what is sorted are not held in memory."""
         self._require_trust()
         # Only whose turn it is needs a connection.
         with self.translated("writing"), self._turn.held(), self.lent() as connection:
             connection.commits += 1
             try:
+                if sorts_in_files:
+                    connection.is_usable = False  # by nobody else
+                    connection.execute("PRAGMA temp_store = file")
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")

@@ -74,7 +74,7 @@ MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
 }
 
 
-def prepare(database: Database, archive_id: str) -> str:
+def prepare(database: Database, archive_id: str, *, may_migrate: bool) -> str:
     """Make the tables, or check and migrate those that are there. Returns the archive id, which is
     the one given where the index is new. Raises SchemaTooNew or ConfigurationError."""
     path = Path(database.database)
@@ -87,6 +87,8 @@ def prepare(database: Database, archive_id: str) -> str:
         found_id, version = database.execute_sql(
             "SELECT archive_id, schema_version FROM archive"
         ).fetchone() or _refuse(path, "its archive table is empty")
+        if version < SCHEMA_VERSION and not may_migrate:
+            raise ConfigurationError(_too_old(path))
         _migrate(database, path, version)
         for table in TABLES:
             name = table._meta.table_name  # noqa: SLF001  # so peewee names what it documents
@@ -156,11 +158,19 @@ def too_new(path: Path, version: int) -> str:
     )
 
 
+def _too_old(path: Path) -> str:
+    return (
+        f"{path}: the index is still as an older pacsnode made it, and a node is running: restart "
+        "it, and wait until it is ready, which may take minutes"
+    )
+
+
 def _migrate(database: Database, path: Path, version: int) -> None:
     if version > SCHEMA_VERSION:
         raise SchemaTooNew(too_new(path, version))
     for step in range(version + 1, SCHEMA_VERSION + 1):
-        with database.writing() as connection:
+        # What is sorted may be larger than memory.
+        with database.writing(sorts_in_files=True) as connection:
             (reached,) = connection.execute("SELECT schema_version FROM archive").fetchone()
             if reached >= step:
                 continue  # another process was faster

@@ -2,8 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Callable
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 
@@ -12,6 +16,7 @@ from pacsnode.archive.folder import DataFolder
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Model, query_from_keys
 from pacsnode.errors import ArchiveMismatch, ConfigurationError, DataFolderLocked
+from pacsnode.node.forking import in_child
 from tests.archive.instances import Sample, answers_to, everything, faults, read, store
 
 
@@ -57,8 +62,6 @@ def test_an_emptied_index_does_not_pass_for_the_trees(
     if emptied == "truncated":
         (data_dir / "index.sqlite").touch()
     else:
-        import sqlite3
-
         connection = sqlite3.connect(data_dir / "index.sqlite")
         connection.execute("PRAGMA user_version = 1")
         connection.close()
@@ -119,6 +122,46 @@ def test_nobody_is_alone_beside_others(data_dir: Path, serving: bool) -> None:
         open_archive(data_dir)
     alone.release()
     open_archive(data_dir).close()
+
+
+def test_an_old_index_is_not_brought_up_to_date_under_a_node_that_may_be_as_old(
+    data_dir: Path,
+) -> None:
+    open_archive(data_dir).close()
+    with closing(sqlite3.connect(data_dir / "index.sqlite")) as connection, connection:
+        connection.execute("UPDATE archive SET schema_version = 4")
+    with other_node(data_dir), pytest.raises(ConfigurationError, match=r"older.*restart it"):
+        open_archive(data_dir)
+    open_archive(data_dir).close()
+    with other_node(data_dir):  # it is as it should be now
+        open_archive(data_dir).close()
+
+
+def test_a_node_s_child_brings_it_up_to_date(data_dir: Path) -> None:
+    open_archive(data_dir).close()
+    with closing(sqlite3.connect(data_dir / "index.sqlite")) as connection, connection:
+        connection.execute("UPDATE archive SET schema_version = 4")
+    folder = DataFolder(data_dir)
+    folder.use(serving=True)
+    try:
+        in_child(lambda: open_archive(data_dir).close())
+    finally:
+        folder.release()
+
+
+@contextmanager
+def other_node(data_dir: Path) -> Iterator[None]:
+    """One that is neither this process nor its parent."""
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom pacsnode.archive.folder import DataFolder\n"
+        "DataFolder(Path(sys.argv[1])).use(serving=True)\nprint('ready', flush=True)\n"
+        "sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(data_dir)]
+    with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield
 
 
 def test_a_folder_that_is_a_file_is_a_configuration_error(tmp_path: Path) -> None:

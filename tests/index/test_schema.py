@@ -85,6 +85,25 @@ def test_an_older_schema_is_migrated_step_by_step(
     index.close()
 
 
+def test_a_migration_sorts_in_files_and_nothing_else_does(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In memory a million studies' terms would take gigabytes."""
+    index_room.open(path).close()
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
+    stores = []
+    monkeypatch.setitem(
+        schema.MIGRATIONS,
+        schema.SCHEMA_VERSION,
+        lambda connection: stores.append(connection.execute("PRAGMA temp_store").fetchone()),
+    )
+    index = index_room.open(path)
+    with index._database.writing() as connection:
+        stores.append(connection.execute("PRAGMA temp_store").fetchone())
+    assert stores == [(1,), (2,)]
+    index.close()
+
+
 # What version 1 did not have.
 LATER_TABLES = ("copy", "commitment", "commitment_report", "tally")
 LATER_COLUMNS = ("modalities_in_study", "sop_classes_in_study")
