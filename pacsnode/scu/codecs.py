@@ -3,6 +3,7 @@ anywhere. One that crashes, loops or wants all memory takes one instance with it
 and whoever waits can go on telling a requester that it does."""
 
 import json
+import logging
 import os
 import select
 import shutil
@@ -20,6 +21,8 @@ from pacsnode.dicom.message import DatasetSource, Tick
 from pacsnode.errors import StorageError, TranscodingError
 from pacsnode.scu.codec_pool import LONGEST_MESSAGE, PROGRESS
 
+log = logging.getLogger(__name__)
+
 # With this process's own module path behind the descriptor: -m would put the current folder first,
 # and whatever lies there under the name of a module would be run.
 PROGRAM = (
@@ -34,6 +37,7 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THRE
 SLICE = 0.4  # seconds between two ticks
 STUCK = 120.0  # seconds without progress: a frame takes milliseconds, the largest a few seconds
 LAST_STEPS = 2.0  # seconds that the pool gets to end
+MOST_RESTARTS = 3  # of the pool, while one dataset waits
 
 
 class Conversion(NamedTuple):
@@ -65,14 +69,21 @@ class Codecs:
     def __exit__(self, *_details: object) -> None:
         self.close()
 
-    def start(self) -> None:
-        """See to it that the pool runs. Does nothing in a process that was forked from its owner:
-        what it asks waits until the owner has seen to it. Raises OSError."""
+    def start(self) -> bool:
+        """See to it that the pool runs; whether it had ended. Does nothing in a process that was
+        forked from its owner: what it asks waits until the owner has seen to it. Raises OSError."""
         if os.getpid() != self._owner:
-            return
+            return False
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._process = self._started()
+            before = self._process
+            if before is not None and before.poll() is None:
+                return False
+            if before is not None:
+                log.error(
+                    "the pool of codecs has ended (%d) and is started anew", before.returncode
+                )
+            self._process = self._started()
+            return before is not None
 
     def transcode(
         self, source: DatasetSource, conversion: Conversion, spool: IO[bytes], tick: Tick
@@ -202,13 +213,17 @@ class Transcoding:
         return True
 
     def _answer(self, tick: Tick) -> dict[str, Any]:
-        """Raises TranscodingError where the codec is stuck."""
-        stuck = self._codecs.stuck
+        """Raises TranscodingError where the codec is stuck, StorageError where there is no pool."""
+        stuck, restarts = self._codecs.stuck, 0
         deadline = time.monotonic() + stuck
         while time.monotonic() < deadline:
             tick()
             if not _wait(self._channel, select.POLLIN, stuck):
-                self._codecs.start()  # it may have ended just before it was asked
+                restarts += self._codecs.start()  # it may have ended just before it was asked
+                if restarts > MOST_RESTARTS:
+                    raise StorageError(
+                        "the pool of codecs ends as soon as it starts: standard error says why"
+                    )
                 continue
             try:
                 data = self._channel.recv(LONGEST_MESSAGE)

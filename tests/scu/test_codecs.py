@@ -106,6 +106,16 @@ def test_a_codec_that_does_not_get_on_is_ended(monkeypatch: pytest.MonkeyPatch) 
         transcode(made, b"", RLE)
 
 
+def test_a_pool_that_cannot_start_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ending = (sys.executable, "-S", "-c", "raise SystemExit(3)")
+    monkeypatch.setattr(codecs_module, "COMMAND", ending)
+    with Codecs() as made, pytest.raises(StorageError, match="ends as soon as it starts"):
+        transcode(made, b"", RLE)
+    assert "the pool of codecs has ended (3) and is started anew" in caplog.text
+
+
 def test_whoever_waits_is_told_that_time_passes_and_may_give_up(
     codecs: Codecs,
 ) -> None:
