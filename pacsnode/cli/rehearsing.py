@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pacsnode.cli.output import Title, complain, show_json, show_table
 from pacsnode.cli.run import Run
-from pacsnode.cli.sending import name
+from pacsnode.cli.sending import Sending, name
 from pacsnode.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -24,18 +24,22 @@ TITLES = (
 NOT_ASKED = "?"
 
 
-def rehearse(run: Run, target: "Peer", sendables: "Iterable[Sendable]", form: str) -> int:
-    """The exit code: 0 where all can go, 1 where not, or there is nothing. Raises NetworkError
-    where the peer cannot be asked, after showing what it would be."""
+def rehearse(
+    run: Run, target: "Peer", sending: Sending, sendables: "Iterable[Sendable]", form: str
+) -> int:
+    """The exit code: 0 where all can go that has not been acknowledged, 1 where not, or there is
+    nothing. Raises NetworkError where the peer cannot be asked, after showing what it would be."""
     from pacsnode.node.build import build_connect
     from pacsnode.scu.rehearsal import Census, negotiate, propose
 
     census = Census()
-    for sendable in sendables:
+    for sendable in sending.left_of(sendables):
         census.count(sendable)
     for sendable, why in census.unreadable:
         complain(f"{name(sendable)}: {why}")
-    if not census.kinds:
+    if sending.before:
+        complain(f"{sending.before} acknowledged before are left out")
+    elif not census.kinds:
         complain("nothing to send: no instance was found")
         return 1
     try:

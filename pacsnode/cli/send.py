@@ -120,7 +120,7 @@ def _send_files(
 
     files = Files(paths)
     if manner.rehearsal is not None:
-        code = rehearse(run, target, sending.left_of(files), manner.rehearsal)
+        code = rehearse(run, target, sending, files, manner.rehearsal)
         return code or int(files.failed > 0)
     with bar() as shown:
         count_files(paths, shown)
@@ -144,8 +144,7 @@ def _send_own(
     with ExitStack() as stack:
         archive = stack.enter_context(build_archive(run.configuration))
         if manner.rehearsal is not None:
-            own = sending.left_of(_own(archive, wanted))
-            return rehearse(run, target, own, manner.rehearsal)
+            return rehearse(run, target, sending, _own(archive, wanted), manner.rehearsal)
         shown = stack.enter_context(bar())
         if shown.is_shown:
             shown.expect(sum(1 for _ in _own(archive, wanted)))

@@ -123,6 +123,21 @@ def test_a_dry_run_shows_what_would_go_in_which_context_and_sends_nothing(
     assert not os.listdir(came)
 
 
+def test_a_dry_run_leaves_out_what_was_acknowledged(
+    node: RunningNode, pacsnode: Callable[..., Completed], tmp_path: Path
+) -> None:
+    files, listed = write_files(tmp_path / "files", 3), tmp_path / "list"
+    command = ("send", node.peer, "--resume", listed, "--dry-run", "--format", "json")
+    assert json.loads(pacsnode(*command, *files).stdout)[0]["instances"] == 3
+    assert not listed.exists()
+    assert pacsnode("send", node.peer, *files[:2], "--resume", listed).returncode == 0
+    some = pacsnode(*command, *files)
+    assert (some.returncode, json.loads(some.stdout)[0]["instances"]) == (0, 1)
+    none = pacsnode(*command, *files[:2])
+    assert (none.returncode, json.loads(none.stdout)) == (0, [])
+    assert none.stderr == "2 acknowledged before are left out\n"
+
+
 def test_a_dry_run_says_what_cannot_go_by_the_setting_that_keeps_it(
     start_node: StartNode, dcmtk: Dcmtk, mixed: Path, tmp_path: Path
 ) -> None:
