@@ -141,10 +141,11 @@ def _key_verdict(database: Database, judge: _Judge, path: _Path) -> KeyVerdict:
     if key.keyword not in COLUMNS[key.level] and key.keyword != MODALITIES:
         return KeyVerdict(key, is_met, judge.level, tuple(_of_others(row, key)))
     with database.reading() as connection:
-        aliases = _aliases(connection, row).get(key.keyword, ())
+        found = _aliases(connection, row).get(key.keyword, ())
+    aliases = tuple(part for alias in found for part in alias.split("\\"))
     text = row.values[key.keyword]
     stored = tuple(text.split("\\")) if text else ()
-    return KeyVerdict(key, is_met, judge.level, stored, tuple(aliases))
+    return KeyVerdict(key, is_met, judge.level, stored, aliases)
 
 
 def _aliases(connection: Connection, row: Row) -> Mapping[str, Sequence[str]]:

@@ -29,7 +29,7 @@ def fuzzily(asked: Query) -> Query:
 
 def is_told(verdict: KeyVerdict) -> bool:
     """Whether the values and how they are compared say the same as the verdict."""
-    values = [part for text in (*verdict.stored, *verdict.aliases) for part in text.split("\\")]
+    values = (*verdict.stored, *verdict.aliases)
     pairs = ((each, value) for each in comparisons(verdict.key) for value in values if value)
     return verdict.is_met == any(each.met_by(value) for each, value in pairs)
 
@@ -95,6 +95,16 @@ def test_the_instance_that_matches_is_found_in_whatever_series(index: Index) -> 
     assert verdict is not None
     assert verdict.is_match
     assert verdict.first[Level.IMAGE].uids.sop_instance_uid == "1.1.2.2"
+
+
+def test_of_several_values_that_another_instance_carries_each_is_an_alias(index: Index) -> None:
+    index.add(*make(uid="1", received_at=1, PatientID="X"))
+    index.add(*make(uid="2", received_at=2, PatientID="A\\B"))
+    for level in Level:
+        verdict = index.verdict("1.2.1", query(level, key("PatientID", "B")))
+        assert verdict is not None
+        assert verdict.keys[0].aliases == ("A", "B")
+        assert is_told(verdict.keys[0])
 
 
 def test_a_name_that_another_instance_carries_is_an_alias(index: Index) -> None:
