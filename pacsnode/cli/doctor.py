@@ -44,7 +44,7 @@ def examine_peer(
     if moving and not report.is_cut_off:
         for step in _way_back(configuration, peer, route, connect, report):
             report.add(step)
-    return report.end(describe(configuration, route.own_address()))
+    return report.end(describe(configuration, route.own_addresses()))
 
 
 def may_send(text: str, *, yes: bool) -> bool:
@@ -81,7 +81,7 @@ def _way_back(
         yield failed("C-MOVE", Cause.NO_ROOT, "it does not do C-MOVE")
         return
     hosts = route.addresses
-    door = look_at(configuration, peer, hosts[0], describe(configuration, route.own_address()))
+    door = look_at(configuration, peer, hosts[0], describe(configuration, route.own_addresses()))
     yield door
     if door.has_failed:
         return

@@ -51,8 +51,8 @@ class Route(Protocol):
     def close(self) -> None:
         """End the connection, if there is one."""
 
-    def own_address(self) -> str:
-        """Which of our addresses the peer sees; "" where there is no way to it."""
+    def own_addresses(self) -> tuple[str, ...]:
+        """Which of ours the peer sees, the likeliest first; none where there is no way to it."""
 
     def certificate(self) -> Shown | None:
         """What the peer shows to whoever trusts everybody; None where it shows nothing."""

@@ -78,12 +78,13 @@ class DialledRoute:
         if client is not None:
             client.close()
 
-    def own_address(self) -> str:
+    def own_addresses(self) -> tuple[str, ...]:
+        own: dict[str, None] = {}
         for family, _, _, _, address in self._addresses:
             with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect(address)  # which sends nothing
-                return str(probe.getsockname()[0])
-        return ""
+                own[str(probe.getsockname()[0])] = None
+        return tuple(own)
 
     def certificate(self) -> Shown | None:
         with suppress(PacsnodeError, OSError), self._trusting() as client:

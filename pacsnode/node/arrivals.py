@@ -3,12 +3,12 @@ or, where none runs, at the command itself, in the node's place."""
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pacsnode.config.model import Configuration
+from pacsnode.config.model import Configuration, Modality
 from pacsnode.dicom.level import Level
 from pacsnode.dicom.query import Model, Query, query_from_keys
 from pacsnode.errors import ConfigurationError, NodeUnavailable
@@ -16,11 +16,10 @@ from pacsnode.node.build import build_archive, build_settings
 from pacsnode.node.standing_in import standing_in
 from pacsnode.node.status import ask, holder
 from pacsnode.scp.access import Access
-from pacsnode.scp.arrival import ArrivalOnly
+from pacsnode.scp.arrival import ArrivalOnly, not_let_in
 from pacsnode.scp.hosts import normalised
 from pacsnode.scu.doctor.arrivals import Arrival, TurnedAway
 from pacsnode.scu.doctor.sample import Sample
-from pacsnode.scu.doctor.steps import Cause
 
 if TYPE_CHECKING:
     from pacsnode.archive import Archive
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 # What the node logs of those whom it does not let in.
 _CALLER = re.compile(r"'(?P<ae_title>[^']*)' from (?P<host>[0-9a-fA-F.:]*[0-9a-fA-F])")
-_CAUSES = {"check_called_ae_title": Cause.OWN_TITLE, "associations": Cause.OWN_LIMITS}
 
 Remove = Callable[["Archive", Query], int]
 
@@ -37,8 +35,15 @@ class Watch:
     """Sees whom the running node turns away, from now on, that is the peer by its AE title or by
     one of its `hosts`."""
 
-    def __init__(self, folder: Path, ae_title: str, hosts: Collection[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ae_title: str,
+        hosts: Collection[str],
+        modalities: Mapping[str, Modality],
+    ) -> None:
         self._folder = folder
+        self._modalities = modalities
         self._ae_title = ae_title
         self._hosts = {normalised(host) or host for host in hosts}
         self._began = time.time()
@@ -59,8 +64,7 @@ class Watch:
             match["ae_title"] == self._ae_title or normalised(match["host"]) in self._hosts
         ):
             return None
-        cause = next((cause for word, cause in _CAUSES.items() if word in text), Cause.OWN_RIGHTS)
-        return TurnedAway(cause, text, match.groupdict())
+        return not_let_in(text, match["ae_title"], match["host"], self._modalities)
 
 
 class NodeArrivals:
@@ -123,7 +127,8 @@ def arrival_desk(
     """While this is entered, `sample` can come in, from `peer` at one of `hosts`. Raises
     ConfigurationError where nobody can listen."""
     with ExitStack() as stack:
-        watch = Watch(configuration.data_dir, peer.ae_title, hosts)
+        folder, modalities = configuration.data_dir, configuration.modalities
+        watch = Watch(folder, peer.ae_title, hosts, modalities)
         stand_in = None
         if not holder(configuration.data_dir):
             access = Access(build_settings(configuration))

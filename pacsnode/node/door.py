@@ -3,6 +3,7 @@ let in to store."""
 
 import ipaddress
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 
 from pacsnode.config.model import Configuration
@@ -11,22 +12,27 @@ from pacsnode.errors import NodeUnavailable
 from pacsnode.node.build import build_settings
 from pacsnode.node.status import ask, holder
 from pacsnode.scp.access import Access
+from pacsnode.scp.arrival import not_let_in
 from pacsnode.scp.hosts import with_network
 from pacsnode.scu.doctor.case import Ours
 from pacsnode.scu.doctor.steps import Cause, Step, failed, ok
 from pacsnode.scu.peer import find_modality
 
 NAME = "own access"
+_EVERY_IPV4 = ipaddress.IPv4Address(0)
 PATIENCE = 5.0  # seconds for a connection to ourselves
 
 
-def describe(configuration: Configuration, seen_as: str) -> Ours:
-    """What a peer has to be told, to which we are at the address `seen_as`. The ports are those of
-    the running node, if one runs."""
+def describe(configuration: Configuration, seen_as: Sequence[str]) -> Ours:
+    """What a peer has to be told that sees us at one of the addresses `seen_as`. The ports are
+    those of the running node, if one runs."""
     listen = configuration.listen
     host, own = listen.host, _address_of(listen.host)
-    if own is not None and (own.is_unspecified or (own.is_loopback and not _is_loopback(seen_as))):
-        host = seen_as or socket.gethostname()
+    if own is not None and (
+        own.is_unspecified or (own.is_loopback and not any(map(_is_loopback, seen_as)))
+    ):
+        served = (address for address in seen_as if own.version == 6 or ":" not in address)
+        host = next(served, next(iter(seen_as), socket.gethostname()))
     port, tls_port = listen.port, listen.tls.port if listen.tls is not None else None
     with suppress(NodeUnavailable):
         port, tls_port = _ports(str(ask(configuration.data_dir).get("address", "")))
@@ -59,6 +65,9 @@ def look_at(configuration: Configuration, peer: Peer, address: str, ours: Ours) 
             f"listen.host is {listen.host}: programs of this machine alone reach the node, and "
             f"{peer.ae_title} is at {address}"
         )
+        return failed(NAME, Cause.OWN_ADDRESS, text)
+    if ":" in ours.host and _address_of(listen.host) == _EVERY_IPV4:
+        text = f"listen.host is {listen.host}: IPv4 alone, and {peer.ae_title} is at {address}"
         return failed(NAME, Cause.OWN_ADDRESS, text)
     if is_running and not _answers(ours):
         text = f"a node runs, but nobody answers at its address as {peer.ae_title} sees it: {ours}"
@@ -93,8 +102,10 @@ def _rights(access: Access, configuration: Configuration, peer: Peer, address: s
         return ok(NAME, text, setting=rights.deciding_setting)
     text = f"{rights.deciding_setting} does not let {peer.ae_title!r} store"
     text += rights.hint(peer.ae_title)
-    allow = sorted({"echo", "store", *(found[1].allow if found is not None else ())})
-    return failed(NAME, Cause.OWN_RIGHTS, rejection.text if rejection else text, allow=allow)
+    away = not_let_in(
+        rejection.text if rejection else text, peer.ae_title, address, configuration.modalities
+    )
+    return failed(NAME, away.cause, away.text, **away.details)
 
 
 def _is_loopback(address: str) -> bool:

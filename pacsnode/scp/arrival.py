@@ -1,24 +1,44 @@
 """One C-STORE that a command waits for in the node's place, and who came and was not let in."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
+from pacsnode.config.model import Modality
 from pacsnode.dicom import status
 from pacsnode.dicom.message import Answer, Caller, RefusingSink, Rejection, Sink, StoreRequest
-from pacsnode.scp.access import (
-    CALLED_AE_TITLE_NOT_RECOGNISED,
-    CALLING_AE_TITLE_NOT_RECOGNISED,
-    Access,
-    Rights,
-)
+from pacsnode.scp.access import Access, Rights
 from pacsnode.scp.hosts import normalised, with_network
 from pacsnode.scp.stand_in import StandIn, unauthorised
 from pacsnode.scu.doctor.arrivals import Arrival, TurnedAway
 from pacsnode.scu.doctor.steps import Cause
+from pacsnode.scu.peer import find_modality
 
+# By the setting that is named where somebody is not let in.
 _CAUSES = {
-    CALLING_AE_TITLE_NOT_RECOGNISED: Cause.OWN_RIGHTS,
-    CALLED_AE_TITLE_NOT_RECOGNISED: Cause.OWN_TITLE,
+    "access.check_called_ae_title": Cause.OWN_TITLE,
+    "associations is ": Cause.OWN_LIMITS,
+    "access.check_host": Cause.OWN_HOST,
+    ".certificate_subject (": Cause.OWN_CERTIFICATE,
 }
+
+
+def not_let_in(
+    text: str, ae_title: str, host: str, modalities: Mapping[str, Modality]
+) -> TurnedAway:
+    """Whoever came by this title from this host, and was not let in as `text` says."""
+    cause = next((cause for word, cause in _CAUSES.items() if word in text), Cause.OWN_RIGHTS)
+    details: dict[str, Any] = {"ae_title": ae_title, "host": host}
+    found = find_modality(ae_title, modalities)
+    if found is not None:
+        name, row = found
+        at = {"ae_title": row.ae_title, "host": row.host, "port": row.port}
+        details |= {"modality": {"name": name, **at}, "allow": with_store(row.allow)}
+    return TurnedAway(cause, text, details)
+
+
+def with_store(services: Iterable[str]) -> list[str]:
+    """What is allowed, and to store."""
+    return sorted({"echo", "store", *services})
 
 
 class ArrivalOnly(StandIn):
@@ -48,9 +68,7 @@ class ArrivalOnly(StandIn):
     def admit(self, caller: Caller) -> Rejection | None:
         rejection = super().admit(caller)
         if rejection is not None and self._is_awaited(caller):
-            codes = rejection.result, rejection.source, rejection.reason
-            cause = _CAUSES.get(codes, Cause.OWN_LIMITS)
-            self._turn_away(TurnedAway(cause, rejection.text, _who(caller)))
+            self._turn_away(self._not_let_in(rejection.text, caller))
         return rejection
 
     def begin_store(self, request: StoreRequest) -> Sink:
@@ -63,8 +81,12 @@ class ArrivalOnly(StandIn):
             f"{rights.deciding_setting} does not let {request.caller.ae_title!r} store"
             f"{rights.hint(request.caller.ae_title)}"
         )
-        self._turn_away(TurnedAway(Cause.OWN_RIGHTS, text, _who(request.caller)))
+        self._turn_away(self._not_let_in(text, request.caller))
         return RefusingSink(unauthorised("store"))
+
+    def _not_let_in(self, text: str, caller: Caller) -> TurnedAway:
+        modalities = self.access.settings.modalities
+        return not_let_in(text, caller.ae_title, caller.host, modalities)
 
     def _is_awaited(self, caller: Caller) -> bool:
         return caller.host in self._hosts or caller.ae_title == self._ae_title
@@ -72,10 +94,6 @@ class ArrivalOnly(StandIn):
     def _turn_away(self, one: TurnedAway) -> None:
         if one not in self.turned_away:
             self.turned_away.append(one)
-
-
-def _who(caller: Caller) -> dict[str, str]:
-    return {"ae_title": caller.ae_title, "host": caller.host}
 
 
 def _arrival(caller: Caller, rights: Rights) -> Arrival:

@@ -305,3 +305,18 @@ def test_orthanc_that_goes_by_another_title(tmp_path: Path) -> None:
     with orthanc(tmp_path / "orthanc", port, rest_port, 1, DicomCheckCalledAet=True):
         found = check(tmp_path / "me", configuration(11112, port), "ARCHIVE")
     assert (found.code, found.failure["cause"]) == (3, "called_title")
+
+
+def test_a_peer_that_calls_from_another_host_is_not_given_rights_that_it_has(
+    tmp_path: Path,
+) -> None:
+    port, rest_port, own_port = (free_port_number() for _ in range(3))
+    access = "{check_host: true, unknown_callers: []}"
+    config = configuration(own_port, port, access, ae_title="ORTHANC")
+    config = config.replace("host: 127.0.0.1, port", "host: 127.0.0.2, port")
+    with orthanc(tmp_path / "orthanc", port, rest_port, own_port):
+        found = check_move(tmp_path / "me", config)
+        assert (found.code, found.failure["cause"]) == (1, "own_host")
+        assert found.configured(tmp_path) == {"access": {"check_host": False}}
+        again = check_move(tmp_path / "me", config.replace("check_host: true", "check_host: false"))
+    assert again.code == 0, again.errors

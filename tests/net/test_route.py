@@ -105,7 +105,7 @@ def test_from_name_to_tls(serve: Callable[[Script], int], authority: Authority) 
         assert "127.0.0.1" in route.addresses
         reached = route.reach()
         assert (reached.address, reached.port) == ("127.0.0.1", port)
-        assert reached.own_address == route.own_address() == "127.0.0.1"
+        assert reached.own_address == route.own_addresses()[0] == "127.0.0.1"
         found = route.secure()
     assert found.protocol == "TLSv1.3"
     assert found.cipher.startswith("TLS_")
@@ -215,4 +215,4 @@ def test_looking_around_where_nobody_is_raises_nothing() -> None:
         assert route.first_words() == b""
         assert route.certificate() is None
     unknown = DialledRoute(Peer("X", "X", "x.invalid", 1, "Y"), 1, Outgoing(None))
-    assert unknown.own_address() == ""
+    assert unknown.own_addresses() == ()

@@ -27,6 +27,8 @@ def configured(folder: Path, **sections: Mapping[str, Any]) -> Configuration:
     [
         ("0.0.0.0", "10.0.0.1", "10.0.0.1"),
         ("::", "fd00::1", "fd00::1"),
+        ("0.0.0.0", "fd00::1 10.0.0.1", "10.0.0.1"),
+        ("0.0.0.0", "fd00::1", "fd00::1"),
         ("0.0.0.0", "", socket.gethostname()),
         ("10.0.0.7", "10.0.0.1", "10.0.0.7"),
         ("pacs.example", "10.0.0.1", "pacs.example"),
@@ -35,7 +37,7 @@ def configured(folder: Path, **sections: Mapping[str, Any]) -> Configuration:
     ],
 )
 def test_the_host_that_a_peer_is_told(tmp_path: Path, host: str, seen_as: str, told: str) -> None:
-    ours = describe(configured(tmp_path, listen={"host": host, "port": 104}), seen_as)
+    ours = describe(configured(tmp_path, listen={"host": host, "port": 104}), seen_as.split())
     assert (ours.ae_title, ours.host, ours.port) == ("PACSNODE", told, 104)
 
 
@@ -43,11 +45,13 @@ def test_the_ports_are_those_of_the_running_node(node: RunningNode) -> None:
     configuration = Configuration.model_validate(
         {"listen": {"port": 0}, "data_dir": "pacsnode-data"}, context={"folder": node.folder}
     )
-    assert describe(configuration, "127.0.0.1").port == node.port
+    assert describe(configuration, ["127.0.0.1"]).port == node.port
 
 
-def cause(configuration: Configuration, address: str = "10.0.0.5") -> Cause | None:
-    return look_at(configuration, PEER, address, describe(configuration, "10.0.0.1")).cause
+def cause(
+    configuration: Configuration, address: str = "10.0.0.5", seen_as: str = "10.0.0.1"
+) -> Cause | None:
+    return look_at(configuration, PEER, address, describe(configuration, [seen_as])).cause
 
 
 def test_a_node_that_listens_on_loopback_is_reached_by_nobody_else(tmp_path: Path) -> None:
@@ -55,6 +59,14 @@ def test_a_node_that_listens_on_loopback_is_reached_by_nobody_else(tmp_path: Pat
     configuration = configured(tmp_path, listen={"port": 104}, modalities=rows)
     assert cause(configuration) is Cause.OWN_ADDRESS
     assert cause(configured(tmp_path, listen=EVERYWHERE, modalities=rows)) is None
+
+
+def test_ipv4_alone_is_no_address_for_a_peer_that_comes_over_ipv6(tmp_path: Path) -> None:
+    rows = {"ARCHIVE": {"host": "fd00::5"}}
+    configuration = configured(tmp_path, listen=EVERYWHERE, modalities=rows)
+    assert cause(configuration, "fd00::5", "fd00::1") is Cause.OWN_ADDRESS
+    dual = configured(tmp_path, listen={"host": "::", "port": 104}, modalities=rows)
+    assert cause(dual, "fd00::5", "fd00::1") is None
 
 
 def test_a_stranger_may_not_store(tmp_path: Path) -> None:
@@ -69,14 +81,14 @@ def test_a_peer_from_another_host_is_a_stranger_where_hosts_are_checked(tmp_path
     rows = {"ARCHIVE": {"host": "10.0.0.5"}}
     strict = configured(tmp_path, listen=EVERYWHERE, modalities=rows, access={"check_host": True})
     assert cause(strict) is None
-    assert cause(strict, "10.0.0.6") is Cause.OWN_RIGHTS
+    assert cause(strict, "10.0.0.6") is Cause.OWN_HOST
     lenient = configured(
         tmp_path,
         listen=EVERYWHERE,
         modalities=rows,
         access={"check_host": True, "unknown_callers": "all"},
     )
-    step = look_at(lenient, PEER, "10.0.0.6", describe(lenient, "10.0.0.1"))
+    step = look_at(lenient, PEER, "10.0.0.6", describe(lenient, ["10.0.0.1"]))
     assert step.verdict is Verdict.OK
     assert "check_host" in step.text
 
@@ -91,7 +103,7 @@ def test_a_running_node_that_does_not_answer_at_the_address_told(node: RunningNo
     configuration = Configuration.model_validate(
         {**values, "data_dir": "pacsnode-data"}, context={"folder": node.folder}
     )
-    ours = describe(configuration, "127.0.0.1")
+    ours = describe(configuration, ["127.0.0.1"])
     assert look_at(configuration, PEER, "127.0.0.1", ours).cause is None
     elsewhere = ours._replace(host="127.0.0.2")
     assert look_at(configuration, PEER, "127.0.0.1", elsewhere).cause is Cause.OWN_ADDRESS

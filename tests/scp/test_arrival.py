@@ -20,8 +20,17 @@ UID = "1.2.3"
 CALLER = Caller("ARCHIVE", "PACSNODE", HOST, 3)
 
 
-def handler(most: int = 10, allow: object = "all", **rules: Any) -> ArrivalOnly:
-    archive = Modality.model_validate({"ae_title": "ARCHIVE", "host": HOST, "allow": allow})
+def handler(
+    most: int = 10, allow: object = "all", certificate_subject: str | None = None, **rules: Any
+) -> ArrivalOnly:
+    archive = Modality.model_validate(
+        {
+            "ae_title": "ARCHIVE",
+            "host": HOST,
+            "allow": allow,
+            "certificate_subject": certificate_subject,
+        }
+    )
     settings = Settings(
         ae_title="PACSNODE",
         rules=Rules.model_validate(rules),
@@ -77,6 +86,11 @@ def test_nothing_else_is_taken() -> None:
         ({"unknown_callers": []}, Caller("OTHER", "PACSNODE", HOST, 1), Cause.OWN_RIGHTS),
         ({"allow": []}, CALLER, Cause.OWN_RIGHTS),
         ({"check_called_ae_title": True}, Caller("ARCHIVE", "X", HOST, 1), Cause.OWN_TITLE),
+        (
+            {"check_host": True, "unknown_callers": []},
+            Caller("ARCHIVE", "PACSNODE", STRANGER, 1),
+            Cause.OWN_HOST,
+        ),
     ],
 )
 def test_who_is_rejected_is_told_of_with_the_cause(
@@ -86,7 +100,24 @@ def test_who_is_rejected_is_told_of_with_the_cause(
     assert desk.admit(caller) is not None
     (found,) = desk.turned_away
     assert found.cause is cause
-    assert found.details == {"ae_title": caller.ae_title, "host": caller.host}
+    assert (found.details["ae_title"], found.details["host"]) == (caller.ae_title, caller.host)
+
+
+def test_what_is_changed_for_a_known_caller_is_its_row_and_takes_no_right_away() -> None:
+    desk = handler(allow=["find", "move"])
+    assert desk.admit(CALLER) is None
+    assert desk.begin_store(store()).finish().status == status.NOT_AUTHORISED
+    (found,) = desk.turned_away
+    assert found.details["allow"] == ["echo", "find", "move", "store"]
+    row = {"name": "ARCHIVE", "ae_title": "ARCHIVE", "host": HOST, "port": 104}
+    assert found.details["modality"] == row
+
+
+def test_a_caller_without_its_certificate_is_told_from_one_without_rights() -> None:
+    desk = handler(certificate_subject="CN=archive")
+    assert desk.admit(CALLER) is None
+    assert desk.begin_store(store()).finish().status == status.NOT_AUTHORISED
+    assert [found.cause for found in desk.turned_away] == [Cause.OWN_CERTIFICATE]
 
 
 def test_who_finds_no_place_is_told_of() -> None:

@@ -1,7 +1,7 @@
 """The connection doctor's judgements: what an answer means, what to do about it, and lines that a
 node takes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -12,11 +12,12 @@ import yaml
 from pydicom import Dataset, dcmread
 
 from pacsnode.config.load import load
+from pacsnode.config.model import ClientTLS
 from pacsnode.dicom.encode import encode_dataset
 from pacsnode.dicom.message import Context, Counters, Peer, Response
 from pacsnode.dicom.part10 import encode_plain_meta
 from pacsnode.dicom.query import Model
-from pacsnode.errors import AssociationRejected
+from pacsnode.errors import AssociationRejected, PeerTimeout
 from pacsnode.scu.doctor.advice import advise
 from pacsnode.scu.doctor.arrivals import Arrival, TurnedAway
 from pacsnode.scu.doctor.case import Ours
@@ -27,6 +28,7 @@ from pacsnode.scu.doctor.steps import Cause, Step, Verdict, failed
 from pacsnode.scu.doctor.storage import get, group, storage
 from pacsnode.scu.doctor.talk import SERVICES, associate, echo, find
 from pacsnode.scu.doctor.way_back import ATTEMPTS, ask_back, movable, send_sample
+from pacsnode.scu.echo import VERIFICATION
 from tests.scu.scripted import CT, EXPLICIT, IMPLICIT, MPEG, MR, RLE, ScriptedChannel, ScriptedPeer
 
 PEER = Peer("ARCHIVE", "ARCHIVE", "10.0.0.5", 104, "PACSNODE")
@@ -313,6 +315,65 @@ def test_titles_that_yaml_would_take_for_something_else_are_quoted(title: str) -
     peer = Peer(f"{title}@host:104", title, "host", 104, "PACSNODE")
     pasted = yaml.safe_load("\n".join(modality(peer, Key("port", "104", "a remark"))))
     assert pasted == {"modalities": {title: {"host": "host", "port": 104}}}
+
+
+def test_a_stranger_by_its_host_is_not_given_rights_that_its_row_has() -> None:
+    row = {"name": "STORE", "ae_title": "ARCHIVE", "host": "10.0.0.5", "port": 104}
+    found = {"ae_title": "ARCHIVE", "host": "10.0.0.6", "modality": row, "allow": ["echo", "store"]}
+    advice = advise(failed("C-MOVE", Cause.OWN_HOST, "away", **found), PEER, OURS)
+    assert advice is not None
+    assert yaml.safe_load("\n".join(advice.lines)) == {"access": {"check_host": False}}
+    assert "10.0.0.6" in advice.sentence
+    assert "give STORE a host name that has 10.0.0.6" in advice.lines[-1]
+    advice = advise(failed("C-MOVE", Cause.OWN_RIGHTS, "away", **found), PEER, OURS)
+    assert advice is not None
+    rows = yaml.safe_load("\n".join(advice.lines))["modalities"]
+    assert rows["STORE"] == {
+        "ae_title": "ARCHIVE",
+        "host": "10.0.0.5",
+        "port": 104,
+        "allow": ["echo", "store"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("9 associations are open, listen.max_associations is 9", {"listen": {"max_associations"}}),
+        ("access.max_unknown_associations is 0", {"access": {"max_unknown_associations"}}),
+        ("modalities.ARCHIVE.max_associations is 1", {"modalities": {"ARCHIVE"}}),
+    ],
+)
+def test_the_limit_that_was_reached_is_the_one_to_change(
+    text: str, lines: Mapping[str, set[str]]
+) -> None:
+    advice = advise(failed("arrival", Cause.OWN_LIMITS, text), PEER, OURS)
+    assert advice is not None
+    pasted = yaml.safe_load("\n".join(advice.lines))
+    assert {section: set(keys) for section, keys in pasted.items()} == lines
+
+
+def test_the_authority_that_is_set_stays_in_the_lines_for_our_certificate() -> None:
+    known = replace(PEER, tls=ClientTLS.model_construct(ca=Path("/etc/ca bundle.pem")))
+    for peer, expected in ((known, {"ca": "/etc/ca bundle.pem"}), (PEER, {})):
+        advice = advise(failed("TLS", Cause.CERTIFICATE_WANTED, "wanted"), peer, OURS)
+        assert advice is not None
+        tls = yaml.safe_load("\n".join(advice.lines))["modalities"]["ARCHIVE"]["tls"]
+        assert tls == {**expected, "certificate": "FILE", "key": "FILE"}
+
+
+def test_a_peer_that_does_not_answer_is_told_from_one_that_hangs_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def wait(_channel: ScriptedChannel) -> Response:
+        raise PeerTimeout("no answer to C-ECHO within 60 s", "message")
+
+    monkeypatch.setattr(ScriptedChannel, "echo", wait)
+    step = echo(channel_of(VERIFICATION))
+    assert step.cause is Cause.UNANSWERED
+    advice = advise(step, PEER, OURS)
+    assert advice is not None
+    assert "title" not in "".join(advice.lines)
 
 
 def test_a_row_has_its_own_name_and_only_what_decides() -> None:

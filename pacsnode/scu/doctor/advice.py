@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pacsnode.dicom.message import Peer
 from pacsnode.scu.doctor import advice_back as back
 from pacsnode.scu.doctor.case import Advice, Case, Ours
-from pacsnode.scu.doctor.lines import Key, modality, quoted
+from pacsnode.scu.doctor.lines import Key, modality, quoted, section
 from pacsnode.scu.doctor.steps import Cause, Step
 
 
@@ -89,7 +89,9 @@ def _other_host(case: Case) -> Advice:
     if names:
         host = Key("host", quoted(names[0]), "the name in their certificate, if it leads there")
         return Advice(modality(case.peer, host), sentence)
-    tls = Key("tls", "{ca: FILE, verify_host: false}", "accepts every name of that authority")
+    tls = Key(
+        "tls", f"{{{_authority(case)}verify_host: false}}", "accepts every name of that authority"
+    )
     return Advice(modality(case.peer, tls), sentence)
 
 
@@ -114,12 +116,19 @@ def _their_clock(case: Case) -> Advice:
 
 
 def _our_certificate(case: Case) -> Advice:
-    tls = Key("tls", "{ca: FILE, certificate: FILE, key: FILE}", "ours, as they trust it")
+    ours = f"{{{_authority(case)}certificate: FILE, key: FILE}}"
+    tls = Key("tls", ours, "FILE: ours (PEM), issued by whom they trust")
     return Advice(
         modality(case.peer, tls),
         f"{case.peer} wants to see a certificate of ours: which authorities does it trust, or "
         f"whom shall we send our certificate? We are {case.us}.",
     )
+
+
+def _authority(case: Case) -> str:
+    """As it is set, to stand before other keys; the system's need not be named."""
+    settings = case.peer.tls
+    return f"ca: {quoted(str(settings.ca))}, " if settings is not None and settings.ca else ""
 
 
 def _tls_too_old(case: Case) -> Advice:
@@ -141,8 +150,8 @@ def _calling_title(case: Case) -> Advice:
     key = Key("calling_ae_title", quoted(calling), "as they have entered us")
     return Advice(
         modality(case.peer, key),
-        f"{case.peer} does not know our calling AE title {case.peer.calling_ae_title}: please "
-        f"enter us there, with {case.us}.",
+        f"{case.peer} does not know our calling AE title {case.peer.calling_ae_title}, or not from "
+        f"our host: please enter us there, with {case.us}.",
     )
 
 
@@ -219,6 +228,14 @@ def _lost(case: Case) -> Advice:
     )
 
 
+def _unanswered(case: Case) -> Advice:
+    return Advice(
+        section("timeouts", Key("dimse", "300", "seconds, if it is only slow")),
+        f"{case.peer} takes our association, and then leaves us waiting: {case.step.text}. Does it "
+        f"hang, or have too much to do? Its log may say. We are {case.us}.",
+    )
+
+
 _ADVICE: Mapping[Cause, Callable[[Case], Advice]] = {
     Cause.NAME: _name,
     Cause.REFUSED: _port,
@@ -246,10 +263,13 @@ _ADVICE: Mapping[Cause, Callable[[Case], Advice]] = {
     Cause.REQUEST_REFUSED: _request,
     Cause.OWN_SYNTAXES: _own_syntaxes,
     Cause.LOST: _lost,
+    Cause.UNANSWERED: _unanswered,
     Cause.NOT_LISTENING: back.not_listening,
     Cause.OWN_ADDRESS: back.own_address,
     Cause.OWN_NETWORKS: back.own_networks,
     Cause.OWN_RIGHTS: back.own_rights,
+    Cause.OWN_HOST: back.own_host,
+    Cause.OWN_CERTIFICATE: back.own_certificate,
     Cause.OWN_LIMITS: back.own_limits,
     Cause.OWN_ARCHIVE: back.own_archive,
     Cause.OWN_TITLE: back.own_title,

@@ -1,8 +1,11 @@
 """What to change at either side where the way back has failed: at the peer's table of destinations,
 and at our own door."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+from pacsnode.dicom.message import Peer
 from pacsnode.scu.doctor.case import Advice, Case
 from pacsnode.scu.doctor.lines import Key, modality, name_of, quoted, section
 
@@ -61,9 +64,10 @@ def not_listening(case: Case) -> Advice:
 
 
 def own_address(case: Case) -> Advice:
-    host = Key(
-        "host", EVERY_ADDRESS, "every address of this machine; or the one the peer shall use"
-    )
+    remark = "every address of this machine; or the one the peer shall use"
+    host = Key("host", EVERY_ADDRESS, remark)
+    if ":" in case.ours.host:
+        host = Key("host", quoted("::"), f"IPv4 and IPv6, {remark}")
     return Advice(
         section("listen", host),
         f"Please enter us as a C-MOVE destination of {case.peer.ae_title}: {case.ours}.",
@@ -79,7 +83,7 @@ def own_networks(case: Case) -> Advice:
 def own_rights(case: Case) -> Advice:
     """The row of whoever came: it may call itself otherwise than we call it."""
     title, host = case.details.get("ae_title", case.peer.ae_title), case.details.get("host")
-    caller = case.peer
+    caller = _row(case)
     if title != caller.ae_title:
         caller = replace(caller, name=title, ae_title=title, host=host or caller.host)
     services = ", ".join(case.details.get("allow", ("echo", "store")))
@@ -87,9 +91,42 @@ def own_rights(case: Case) -> Advice:
     return Advice(modality(caller, allow), destination(case).sentence)
 
 
+def own_host(case: Case) -> Advice:
+    """The row's host is also where we call it, and may be right as that."""
+    name, host = name_of(_row(case)), case.details.get("host", "another host")
+    check = Key("check_host", "false", f"or give {name} a host name that has {host} as well")
+    return Advice(
+        section("access", check),
+        f"{case.peer.ae_title} calls us from {host}, and we call it at {case.peer.host}: from "
+        f"which addresses may it call? We are {case.ours}.",
+    )
+
+
+def own_certificate(case: Case) -> Advice:
+    subject = Key("certificate_subject", "null", "or the subject that its certificate shall show")
+    return Advice(
+        modality(_row(case), subject),
+        f"{case.peer.ae_title} comes to us without the certificate that we expect: "
+        f"{case.step.text}. Which one does it have for {case.ours}?",
+    )
+
+
+def _row(case: Case) -> Peer:
+    """That of whoever came, where it is another than that of the peer."""
+    row: Mapping[str, Any] | None = case.details.get("modality")
+    return case.peer if row is None else replace(case.peer, **row)
+
+
 def own_limits(case: Case) -> Advice:
+    sentence = destination(case).sentence
+    if "access.max_unknown_associations" in case.step.text:
+        most = Key("max_unknown_associations", "null", "nine tenths of all; or make the peer known")
+        return Advice(section("access", most), sentence)
+    if f"modalities.{name_of(_row(case))}.max_associations" in case.step.text:
+        most = Key("max_associations", "null", "no limit of its own; or more than now")
+        return Advice(modality(_row(case), most), sentence)
     most = Key("max_associations", "200", "more than now; or end what holds the places")
-    return Advice(section("listen", most), destination(case).sentence)
+    return Advice(section("listen", most), sentence)
 
 
 def own_title(case: Case) -> Advice:

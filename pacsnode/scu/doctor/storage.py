@@ -8,7 +8,7 @@ from pacsnode.dicom.message import Channel, Connect, Context, Peer, ProposedCont
 from pacsnode.errors import NetworkError, NoPresentationContext
 from pacsnode.scu.doctor.classes import TRANSFER_SYNTAXES, class_name, syntax_name
 from pacsnode.scu.doctor.steps import Cause, Step, failed, ok, skipped
-from pacsnode.scu.doctor.talk import root_of
+from pacsnode.scu.doctor.talk import lost, root_of
 from pacsnode.scu.models import UNCOMPRESSED, Service, ending, sop_class_uid
 from pacsnode.scu.plan import MOST_CONTEXTS
 
@@ -34,7 +34,7 @@ def storage(peer: Peer, connect: Connect, classes: Sequence[str]) -> Step:
             agreed = [one for one in _agreed(connect, peer, contexts) if one.as_scu]
             taken |= {(one.abstract_syntax, one.transfer_syntax) for one in agreed}
     except NetworkError as error:
-        return failed("storage", Cause.LOST, f"association {associations}: {error}")
+        return lost("storage", error)
     groups = group(classes, syntaxes, taken)
     count = sum(len(one.sop_classes) for one in groups if one.transfer_syntaxes)
     text = f"it takes {count} of the {len(classes)} SOP classes asked for"
@@ -99,7 +99,7 @@ def get(peer: Peer, connect: Connect, channel: Channel, classes: Sequence[str]) 
     try:
         agreed = _agreed(connect, peer, [service, *roles])
     except NetworkError as error:
-        return failed("C-GET", Cause.LOST, str(error))
+        return lost("C-GET", error)
     sent = [one.abstract_syntax for one in agreed if one.as_scp]
     if accepted(agreed, service.abstract_syntax) is None or not sent:
         return skipped("C-GET", "it does C-GET, but agrees to send us no SOP class that way")

@@ -176,11 +176,17 @@ def echo(channel: Channel) -> Step:
     try:
         response = channel.echo()
     except NetworkError as error:
-        return failed("C-ECHO", Cause.LOST, str(error))
+        return lost("C-ECHO", error)
     if not status.is_success(response.status):
         error_text = str(refused("C-ECHO", response))
         return failed("C-ECHO", Cause.REQUEST_REFUSED, error_text, status=response.status)
     return ok("C-ECHO", "answered")
+
+
+def lost(name: str, error: NetworkError) -> Step:
+    """The step at which an association ended, or was given up as no answer came."""
+    is_late = isinstance(error, PeerTimeout)
+    return failed(name, Cause.UNANSWERED if is_late else Cause.LOST, str(error))
 
 
 def find(peer: Peer, channel: Channel) -> Step:
@@ -197,7 +203,7 @@ def find(peer: Peer, channel: Channel) -> Step:
     except RequestFailed as error:
         return failed("C-FIND", Cause.REQUEST_REFUSED, str(error), status=error.status)
     except NetworkError as error:
-        return failed("C-FIND", Cause.LOST, str(error))
+        return lost("C-FIND", error)
     except DicomError as error:
         return failed("C-FIND", Cause.REQUEST_REFUSED, f"its answer cannot be read: {error}")
     if found is not None:

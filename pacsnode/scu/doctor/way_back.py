@@ -12,11 +12,11 @@ from pydicom.dataset import Dataset
 from pacsnode.dicom import status
 from pacsnode.dicom.message import Connect, Peer
 from pacsnode.dicom.query import Model
-from pacsnode.errors import NetworkError, NoPresentationContext, PacsnodeError
+from pacsnode.errors import NetworkError, NoPresentationContext, PacsnodeError, PeerTimeout
 from pacsnode.scu.doctor.arrivals import Arrivals
 from pacsnode.scu.doctor.sample import PATIENT_ID, PATIENT_NAME, Sample
 from pacsnode.scu.doctor.steps import Cause, Step, failed, ok, skipped
-from pacsnode.scu.doctor.talk import SERVICES
+from pacsnode.scu.doctor.talk import SERVICES, lost
 from pacsnode.scu.models import Progress, Service, sop_class_uid
 from pacsnode.scu.move import move
 from pacsnode.scu.store import send
@@ -42,6 +42,8 @@ def movable(steps: Iterable[Step]) -> Model | None:
 def send_sample(peer: Peer, connect: Connect, sample: Sample) -> Step:
     """The test object, as it is, on an association of its own."""
     (outcome,) = send(connect, replace(peer, transfer_syntaxes=None, associations=1), [sample])
+    if isinstance(outcome.error, PeerTimeout):
+        return lost("C-STORE", outcome.error)
     if outcome.is_failure:
         return failed("C-STORE", Cause.NOT_STORED, outcome.text, status=outcome.status)
     text = (
@@ -82,7 +84,7 @@ def _move(
         except NoPresentationContext as error:
             return failed("C-MOVE", Cause.NO_ROOT, str(error))
         except NetworkError as error:
-            return failed("C-MOVE", Cause.LOST, str(error))
+            return lost("C-MOVE", error)
         if last is None or not _found_nothing(last):
             break
         if attempt < ATTEMPTS:  # some file what they are sent only after a while
