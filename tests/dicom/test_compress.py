@@ -2,6 +2,7 @@
 
 import io
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from pacsnode.dicom.decompress import DEFLATED_FRAMES, ENCAPSULATED_UNCOMPRESSED
 from pacsnode.dicom.message import DatasetSource
 from pacsnode.dicom.transcode import transcode
 from pacsnode.errors import TranscodingError
+from tests.conftest import Dcmtk
 from tests.transcoding.pairs import parsed
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
@@ -136,6 +138,19 @@ def test_any_pixels_come_back_as_they_were(
     assert back.get("PlanarConfiguration", 0) == 0
     assert back.get("NumberOfFrames") == ds.get("NumberOfFrames")
     assert (back.BitsAllocated, back.BitsStored) == (ds.BitsAllocated, ds.BitsStored)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored"), [("u1", 2), ("u1", 5), ("u1", 7), ("u2", 7), ("u2", 8), ("u2", 9)]
+)
+def test_dcmtk_reads_few_bits_in_jpeg_ls(
+    kind: str, stored: int, dcmtk: Dcmtk, tmp_path: Path
+) -> None:
+    pixels = noise((2, 16, 13, 1), kind, stored)
+    ds = there(picture(pixels, stored=stored), JPEG_LS)
+    ds.save_as(tmp_path / "compressed", enforce_file_format=True)
+    dcmtk("dcmdjpls", tmp_path / "compressed", tmp_path / "native")
+    assert np.array_equal(samples(pydicom.dcmread(tmp_path / "native")), pixels)
 
 
 @pytest.mark.parametrize("target", [RLE, HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, DEFLATED_FRAMES])
