@@ -177,11 +177,14 @@ def tree(pid: int) -> list[int]:
 def forked(pid: int) -> list[int]:
     """Those below `pid` that live and run its own program: of a node its workers."""
     return [
-        each for each in tree(pid)[1:] if not is_zombie(each) and _program(each) == _program(pid)
+        each
+        for each in tree(pid)[1:]
+        if not is_zombie(each) and program_of(each) == program_of(pid)
     ]
 
 
-def _program(pid: int) -> bytes:
+def program_of(pid: int) -> bytes:
+    """Its command line; empty where it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
@@ -237,13 +240,20 @@ class Held(NamedTuple):
     sockets: int
 
 
+def codecs_of(pid: int) -> list[int]:
+    """Of a node's tree of processes the pool of codecs and what it has forked."""
+    return [each for each in tree(pid) if b"codec_pool" in program_of(each)]
+
+
 def held_by_tree(pid: int) -> Held:
-    """Of `pid` and all below it, at this moment."""
-    pids = tree(pid)
+    """Of `pid` and all below it, at this moment. Codecs come and go as they are needed: of them
+    the memory counts alone."""
+    all_pids, codecs = tree(pid), set(codecs_of(pid))
+    pids = [each for each in all_pids if each not in codecs]
     opened = [link for each in pids for link in _opened(each)]
     return Held(
         processes=len(pids),
-        pss=sum(_kilobytes(each, "smaps_rollup", "Pss:") for each in pids) * 1024,
+        pss=sum(_kilobytes(each, "smaps_rollup", "Pss:") for each in all_pids) * 1024,
         threads=sum(_threads(each) for each in pids),
         descriptors=len(opened),
         sockets=sum(link.startswith("socket:") for link in opened),

@@ -194,6 +194,9 @@ def _garbled(address: tuple[str, int], *_: object) -> None:
 def _leaving(address: tuple[str, int], *_: object) -> None:
     peer = RawPeer(address)
     peer.send(client_hello()[:100])
+    peer.socket.shutdown(socket.SHUT_WR)
+    while peer.socket.recv(100):  # until the node has seen it
+        pass
     peer.close()
 
 

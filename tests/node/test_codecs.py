@@ -3,21 +3,16 @@
 import os
 import select
 import signal
-from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.processes import is_zombie, tree
+from tests.benchmarks.processes import codecs_of, is_zombie
 from tests.conftest import PATIENCE, RunningNode, StartNode
 from tests.node.test_workers import wait_until_gone
 
 
 def pools_of(node: RunningNode) -> list[int]:
-    return [
-        pid
-        for pid in tree(node.process.pid)
-        if b"codec_pool" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    return codecs_of(node.process.pid)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
