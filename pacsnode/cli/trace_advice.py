@@ -1,6 +1,6 @@
 """What to do about what went wrong on a recorded association, where its cause can be seen."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pacsnode.dicom import status
 from pacsnode.net import command as commands
@@ -28,8 +28,11 @@ def advice(transcript: Transcript) -> Iterator[str]:
     yield from _of_rejection(transcript)
     yield from _of_contexts(transcript)
     said = set()
+    destinations: dict[int | None, str] = {}  # of the last C-MOVE with each message ID
     for message in transcript.messages:
-        for sentence in _of_message(transcript, message):
+        if message.field == commands.C_MOVE_RQ:
+            destinations[message.message_id] = message.text(commands.MOVE_DESTINATION)
+        for sentence in _of_message(message, destinations):
             if sentence not in said:
                 said.add(sentence)
                 yield sentence
@@ -74,12 +77,12 @@ def _of_contexts(transcript: Transcript) -> Iterator[str]:
         )
 
 
-def _of_message(transcript: Transcript, said: Said) -> Iterator[str]:
+def _of_message(said: Said, destinations: Mapping[int | None, str]) -> Iterator[str]:
     if not said.is_response or said.status is None:
         return
     field, code = said.field & ~commands.RESPONSE, said.status
     if code == status.MOVE_DESTINATION_UNKNOWN:
-        yield _of_destination(transcript, said)
+        yield _of_destination(said, destinations.get(said.message_id, "?"))
     elif code == status.NOT_AUTHORISED and said.is_sent:
         yield (
             "the caller may not use this service: `allow` of its modality, or "
@@ -98,16 +101,7 @@ def _of_message(transcript: Transcript, said: Said) -> Iterator[str]:
             yield "nothing matched, so nothing was sent: ask with C-FIND for the same keys first"
 
 
-def _of_destination(transcript: Transcript, said: Said) -> str:
-    request = next(
-        (
-            one
-            for one in transcript.messages
-            if one.field == commands.C_MOVE_RQ and one.message_id == said.message_id
-        ),
-        None,
-    )
-    title = request.text(commands.MOVE_DESTINATION) if request is not None else "?"
+def _of_destination(said: Said, title: str) -> str:
     if said.is_sent:
         return (
             f"{title} is no AE title of modalities: enter it there, with its host and port, or ask "

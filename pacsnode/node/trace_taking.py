@@ -3,7 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -54,6 +55,7 @@ class Taking:
         largest: int = LARGEST,
     ) -> None:
         """Raises UsageError where the file is there already, OSError."""
+        self._path = path
         self._wanted = wanted
         self._redact: Callable[[Record], Record] = redaction or (lambda record: record)
         self._largest = largest
@@ -73,7 +75,7 @@ class Taking:
         RecordingDamaged."""
         deadline = float("inf") if seconds is None else time.monotonic() + seconds
         most = float("inf") if associations is None else associations
-        with self._file:
+        with _naming(self._path), self._file:
             try:
                 while self._ended < most and not self._is_full:
                     left = min(deadline - time.monotonic(), _LOOK)
@@ -129,6 +131,15 @@ class Taking:
     def _finish(self) -> None:
         for association in sorted(self._open):
             self._add(to_line(End(association, time.time(), _STOPPED, 0)))
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """A full disk, for one, is told with the file that it kept from growing."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _create(path: Path) -> BinaryIO:

@@ -94,6 +94,18 @@ def test_an_unknown_destination_is_told_to_whoever_can_enter_it(
     assert advice(transcript(asked, answered))[0].startswith(sentence)
 
 
+def test_message_ids_are_used_again_and_each_answer_is_for_the_last_request() -> None:
+    moves = [
+        message
+        for title in ("ONE", "TWO")
+        for message in (
+            said(x0002=STUDY_MOVE, x0100=0x21, x0110=7, x0600=title, x0800=1),
+            said(is_sent=True, x0100=0x8021, x0120=7, x0800=0x0101, x0900=0xA801),
+        )
+    ]
+    assert [sentence.split()[0] for sentence in advice(transcript(*moves))] == ["ONE", "TWO"]
+
+
 def test_a_rejection_by_a_peer_says_what_to_correct() -> None:
     rejection = raw.pdu(raw.RJ, b"\0\1\1\7")
     found = transcript(pdu(REQUEST, is_sent=True), pdu(rejection), is_incoming=False)

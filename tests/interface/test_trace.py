@@ -3,6 +3,7 @@ again of another node."""
 
 import json
 import os
+import resource
 import select
 import signal
 import stat
@@ -331,6 +332,20 @@ def test_a_killed_command_leaves_the_node_working_and_its_socket_goes(
     dcmtk("echoscu", "-aec", node.ae_title, node.host, node.port)
     assert list(sockets.iterdir()) == []
     assert "fault" not in node.log
+
+
+def test_a_disk_that_is_full_ends_the_recording_and_nothing_else(
+    start_node: StartNode, dcmtk: Dcmtk, trace: Trace
+) -> None:
+    node = start_node(OPEN)
+    tracing = trace(node)
+    resource.prlimit(tracing.process.pid, resource.RLIMIT_FSIZE, (300, 300))  # bytes
+    dcmtk("echoscu", "-aec", node.ae_title, node.host, node.port)
+    _, words = tracing.process.communicate(timeout=PATIENCE)
+    assert tracing.process.returncode == 1
+    assert words == f"{tracing.file}: File too large\n"
+    dcmtk("echoscu", "-aec", node.ae_title, node.host, node.port)
+    assert list((node.data_dir / ".traces").iterdir()) == []
 
 
 def test_a_command_that_is_stopped_holds_no_association_up(
