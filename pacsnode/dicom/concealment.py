@@ -45,8 +45,8 @@ _WILDCARDS = re.compile(r"([*?])")
 _SEPARATORS = re.compile(r"([\^=*?])")  # of a name, which keeps its form
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _LETTERS = 8  # of a pseudonym: 40 bits
-_SHORTEST_KNOWN = 3  # characters: shorter values are looked for in no comment
-_MOST_KNOWN = 10_000
+_KNOWN_LENGTHS = range(3, 65)  # characters: no other values are looked for in comments
+_MOST_KNOWN = 10_000  # the last ones
 _MAX_DEPTH = 16
 
 
@@ -85,13 +85,21 @@ class Pseudonyms:
             return text
         number = self._number(stripped.casefold() if vr == "PN" else stripped)
         word = "".join(_ALPHABET[number >> 5 * place & 31] for place in range(_LETTERS))
-        if len(stripped) >= _SHORTEST_KNOWN and len(self._known) < _MOST_KNOWN:
-            self._known[stripped] = word
+        self._remember(stripped, word)
         return word
+
+    def _remember(self, text: str, pseudonym: str) -> None:
+        if len(text) not in _KNOWN_LENGTHS:
+            return
+        self._known[text] = pseudonym
+        if len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
 
     def _date(self, text: str) -> str:
         number = self._number(text)
-        return f"{1900 + number % 100}{1 + number // 100 % 12:02}{1 + number // 1200 % 28:02}"
+        date = f"{1900 + number % 100}{1 + number // 100 % 12:02}{1 + number // 1200 % 28:02}"
+        self._remember(text, date)
+        return date
 
     def _number(self, text: str) -> int:
         digest = blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=8)

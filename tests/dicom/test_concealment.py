@@ -119,5 +119,21 @@ def test_comments_lose_what_was_replaced(pseudonyms: Pseudonyms) -> None:
     assert pseudonyms.comment("no patient Doe here") == f"no patient {name} here"
 
 
+def test_comments_lose_birth_dates(pseudonyms: Pseudonyms) -> None:
+    date = pseudonyms.birth_date("19510317")
+    assert pseudonyms.comment("born 19510317?") == f"born {date}?"
+
+
+def test_the_last_values_are_known_and_none_that_no_comment_can_hold(
+    pseudonyms: Pseudonyms,
+) -> None:
+    for number in range(10_050):
+        pseudonyms.of(f"LAST{number}")
+    pseudonyms.of("X" * 65)
+    assert pseudonyms.comment("LAST0 and LAST10049").startswith("LAST0 and ")
+    assert "LAST10049" not in pseudonyms.comment("LAST10049")
+    assert pseudonyms.comment("X" * 65) == "X" * 65
+
+
 def test_what_cannot_be_read_is_not_kept(pseudonyms: Pseudonyms) -> None:
     assert conceal(b"\x10\0\x10\0PN\xff\xffDOE", EXPLICIT, pseudonyms) is None
