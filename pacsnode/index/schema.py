@@ -1,5 +1,6 @@
 """The index file: made, recognised, brought up to this program's schema."""
 
+import logging
 import os
 import sqlite3
 from collections.abc import Callable
@@ -12,7 +13,10 @@ from pacsnode.index import modalities, refolding, tally
 from pacsnode.index.database import Database
 from pacsnode.index.tables import TABLES
 
+log = logging.getLogger(__name__)
+
 SCHEMA_VERSION = 5
+_LARGE = 256 << 20  # bytes of an index that takes longer to migrate than people wait in silence
 _HEADER_SIZE = 100
 _SQLITE_HEADER = b"SQLite format 3\x00"
 
@@ -168,6 +172,12 @@ def _too_old(path: Path) -> str:
 def _migrate(database: Database, path: Path, version: int) -> None:
     if version > SCHEMA_VERSION:
         raise SchemaTooNew(too_new(path, version))
+    if version < SCHEMA_VERSION and (size := path.stat().st_size) >= _LARGE:
+        log.warning(
+            "%s: brought up to date for this pacsnode, once: %d MB, which may take minutes",
+            path,
+            size >> 20,
+        )
     for step in range(version + 1, SCHEMA_VERSION + 1):
         # What is sorted may be larger than memory.
         with database.writing(sorts_in_files=True) as connection:

@@ -104,6 +104,24 @@ def test_a_migration_sorts_in_files_and_nothing_else_does(
     index.close()
 
 
+@pytest.mark.parametrize(("large", "is_said"), [(1, True), (1 << 40, False)])
+def test_commands_too_say_what_may_take_minutes(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    large: int,
+    is_said: bool,
+) -> None:
+    make_version_1(path)
+    monkeypatch.setattr(schema, "_LARGE", large)
+    index_room.open(path).close()
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert [record.name for record in warnings] == ["pacsnode.index.schema"] * is_said
+    caplog.clear()
+    index_room.open(path).close()
+    assert "up to date" not in caplog.text
+
+
 # What version 1 did not have.
 LATER_TABLES = ("copy", "commitment", "commitment_report", "tally")
 LATER_COLUMNS = ("modalities_in_study", "sop_classes_in_study")
