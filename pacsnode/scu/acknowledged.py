@@ -12,15 +12,17 @@ from pacsnode.dicom.message import Peer
 from pacsnode.errors import StorageError, UsageError
 
 HEAD = "# pacsnode send, acknowledged by "
-EXPLANATION = "# SOP Instance UID, a tab, file (- for the node's own instances)"
+EXPLANATION = (
+    "# SOP Instance UID, file, its bytes, when changed (ns); - for the node's own instances"
+)
 SYNC_EVERY = 2.0  # seconds
 OWN = "-"
 
 
 class Acknowledged:
     """A list bound to one peer, made where there is none. An instance is known by its UID and its
-    file: two files of one UID may differ. Raises UsageError where the file is another peer's list,
-    none at all, or in use; OSError."""
+    file as that is now: two files of one UID may differ, and so may one that is changed later.
+    Raises UsageError where the file is another peer's list, none at all, or in use; OSError."""
 
     def __init__(self, path: Path, peer: Peer) -> None:
         self._path = path
@@ -45,7 +47,7 @@ class Acknowledged:
 
     def has(self, sop_instance_uid: str, file: Path | None) -> bool:
         """Whether it was acknowledged; `file` is None for one of the node's own."""
-        return (sop_instance_uid, _name(file)) in self._known
+        return (sop_instance_uid, _place(file)) in self._known
 
     def add(self, sop_instance_uid: str, file: Path | None) -> None:
         """It has been acknowledged now. Raises StorageError."""
@@ -53,7 +55,7 @@ class Acknowledged:
             return  # no line could hold it: it is sent again
         now = time.monotonic()
         try:
-            self._write(f"{sop_instance_uid}\t{_name(file)}")
+            self._write(f"{sop_instance_uid}\t{_place(file)}")
             if now - self._synced_at >= SYNC_EVERY:
                 os.fdatasync(self._descriptor)
                 self._synced_at = now
@@ -79,9 +81,9 @@ class Acknowledged:
         self._require(lines[0] if lines else "", head)
         os.ftruncate(self._descriptor, len(whole))  # what follows was torn
         for line in lines[1:]:
-            uid, tab, name = line.partition("\t")
+            uid, tab, place = line.partition("\t")
             if tab and not uid.startswith("#"):
-                self._known.add((uid, name))
+                self._known.add((uid, place))
 
     def _require(self, found: str, head: str) -> None:
         if not found.startswith(HEAD):
@@ -98,8 +100,13 @@ class Acknowledged:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _name(file: Path | None) -> str:
+def _place(file: Path | None) -> str:
     """As it stands in the list: in one line, wherever the command was given."""
     if file is None:
         return OWN
-    return str(file.absolute()).replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
+    name = str(file.absolute()).replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
+    try:
+        found = file.stat()
+    except OSError:  # gone meanwhile
+        return name
+    return f"{name}\t{found.st_size}\t{found.st_mtime_ns}"

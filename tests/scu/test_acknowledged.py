@@ -28,6 +28,23 @@ def test_what_was_acknowledged_is_known_by_uid_and_file(path: Path, tmp_path: Pa
         assert listed.has("1.2.4", None)
 
 
+def test_a_file_that_has_changed_since_is_another(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.dcm"
+    file.write_bytes(b"one")
+    os.utime(file, ns=(1, 1))
+    with Acknowledged(path, PEER) as listed:
+        listed.add("1.2.3", file)
+    with Acknowledged(path, PEER) as listed:
+        assert listed.has("1.2.3", file)
+        file.write_bytes(b"two")
+        assert not listed.has("1.2.3", file)
+        os.utime(file, ns=(1, 1))
+        assert listed.has("1.2.3", file)
+        file.write_bytes(b"three")
+        os.utime(file, ns=(1, 1))
+        assert not listed.has("1.2.3", file)
+
+
 def test_a_line_is_whole_when_the_call_returns(path: Path) -> None:
     with Acknowledged(path, PEER) as listed:
         listed.add("1.2.3", None)
