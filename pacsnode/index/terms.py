@@ -75,7 +75,9 @@ def _tag_text(keyword: str) -> str:
 def _terms(keyword: str, values: str) -> Iterator[Term]:
     for value in values.split("\\"):
         if keyword in NAMES:
-            yield from _name_terms(keyword, trimmed(value))
+            name = trimmed(value)
+            of_name = _name_terms if len(name) <= LONGEST else _long_name_terms
+            yield from of_name(keyword, name)
         elif value:
             yield keyword, (normal_date(value) or value) if keyword in _DATES else value
 
@@ -83,13 +85,20 @@ def _terms(keyword: str, values: str) -> Iterator[Term]:
 @lru_cache(maxsize=256)
 def _name_terms(keyword: str, name: str) -> tuple[Term, ...]:
     """Remembered, for a state has the names of the one before it, and physicians refer often."""
-    groups = list(filter(None, fold_name(name).split("=")))
-    found = [(keyword, group) for group in groups]
-    if len(name) > LONGEST:
-        return (*found, (_WORDS[keyword], _TOO_LONG))
-    for words in map(words_of, groups):
+    found: list[Term] = []
+    for group in _groups(name):
+        words = words_of(group)
+        found.append((keyword, group))
         found += [(_WORDS[keyword], word) for word in (*words.spellings, *words.sounds)]
     return tuple(found)
+
+
+def _long_name_terms(keyword: str, name: str) -> tuple[Term, ...]:
+    return (*((keyword, group) for group in _groups(name)), (_WORDS[keyword], _TOO_LONG))
+
+
+def _groups(name: str) -> Iterator[str]:
+    return filter(None, fold_name(name).split("="))
 
 
 class Span(NamedTuple):
