@@ -22,7 +22,7 @@ def needs_codec(stored_in: str, target: str) -> bool:
 
 class Preparation:
     """One instance. `contexts` are those that it may go in, best first: where it turns out not to
-    be fit for compression the next one is taken. To be closed: files are open."""
+    be fit for one the next is taken. To be closed: files are open."""
 
     def __init__(self, sendable: Sendable, contexts: Sequence[Context], sending: Sending) -> None:
         self.sendable = sendable
@@ -84,10 +84,19 @@ class Preparation:
             try:
                 return self._dataset()
             except TranscodingError:
-                if len(self._contexts) == 1 or self.context.transfer_syntax in ENCODINGS:
+                others = self._others()
+                if not others:
                     raise
             self.close()
-            self._contexts = self._contexts[1:]
+            self._contexts = others
+
+    def _others(self) -> Sequence[Context]:
+        """What is left to be tried. What cannot be decompressed can go as stored, and only so."""
+        others = self._contexts[1:]
+        if self.context.transfer_syntax not in ENCODINGS:
+            return others
+        stored = self.sendable.transfer_syntax_uid
+        return [context for context in others if context.transfer_syntax == stored]
 
     def _begin(self) -> None:
         if self._source is not None:

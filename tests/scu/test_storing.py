@@ -213,3 +213,30 @@ def test_what_is_not_fit_for_compression_goes_in_the_next_transfer_syntax() -> N
     sending = Sending(plan.Wishes((JPEG_LS, IMPLICIT)), codecs=Codecs([]))
     (outcome,) = send_on(peer.channels[0], samples(1, []), sending)
     assert outcome.sent_as == IMPLICIT
+
+
+class Refusing(Codecs):
+    """They cannot read what is stored."""
+
+    def begin(self, source: DatasetSource, conversion: Conversion, spool: IO[bytes]) -> Any:
+        self.log.append(conversion.target_uid)
+        return Worked(self.log, spool, JPEG_LS)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tried", "sent_as"),
+    [
+        ((EXPLICIT, IMPLICIT, RLE), [EXPLICIT], RLE),
+        ((EXPLICIT, JPEG_LS), [EXPLICIT], None),
+        ((JPEG_LS, RLE), [JPEG_LS], RLE),
+    ],
+)
+def test_what_cannot_be_decompressed_goes_as_it_is_stored(
+    wanted: tuple[str, ...], tried: list[str], sent_as: str | None
+) -> None:
+    log: list[str] = []
+    peer = ScriptedPeer()
+    peer(PEER, [ProposedContext(CT, (uid,)) for uid in wanted])
+    sending = Sending(plan.Wishes(wanted), codecs=Refusing(log))
+    (outcome,) = send_on(peer.channels[0], samples(1, [], transfer_syntax_uid=RLE), sending)
+    assert (log, outcome.sent_as) == (tried, sent_as)
