@@ -46,7 +46,8 @@ class TraceFile:
     def _open(self) -> int:
         """The file at the path, locked against the others who write to it."""
         while True:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            # O_NONBLOCK: a FIFO that nobody reads is a fault, and not waited for.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             descriptor = os.open(self._path, flags, MODE)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)

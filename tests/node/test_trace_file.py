@@ -78,3 +78,9 @@ def test_several_processes_add_whole_lines(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         TraceFile(tmp_path / "none" / "a.trace", HEADER).add([LINE])
+
+
+def test_a_fifo_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.trace")
+    with pytest.raises(OSError, match="No such device"):
+        TraceFile(tmp_path / "a.trace", HEADER).add([LINE])
