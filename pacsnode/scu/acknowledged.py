@@ -4,6 +4,7 @@ run sends the rest. It survives whatever ends the first one: a line counts when 
 import errno
 import fcntl
 import os
+import stat
 import time
 from pathlib import Path
 from typing import Self
@@ -69,6 +70,8 @@ class Acknowledged:
             raise UsageError(f"{self._path} is in use by another run") from None
 
     def _read(self, head: str) -> None:
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            raise UsageError(f"{self._path} is no regular file")  # a pipe would be read for ever
         with open(self._descriptor, "rb", closefd=False) as file:
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]

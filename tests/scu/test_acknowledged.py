@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def test_a_file_that_has_changed_since_is_another(path: Path, tmp_path: Path) ->
         file.write_bytes(b"three")
         os.utime(file, ns=(1, 1))
         assert not listed.has("1.2.3", file)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/null")])
+def test_what_keeps_no_lines_is_no_list(path: Path, make: Callable[[Path], None]) -> None:
+    make(path)
+    with pytest.raises(UsageError, match="is no regular file"):
+        Acknowledged(path, PEER)
 
 
 def test_a_line_is_whole_when_the_call_returns(path: Path) -> None:
