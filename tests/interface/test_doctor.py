@@ -57,6 +57,13 @@ def test_a_name_that_nobody_knows(tmp_path: Path) -> None:
     assert found.configured(tmp_path)["modalities"]["ARCHIVE"]["host"] == "archive.invalid"
 
 
+@pytest.mark.parametrize("host", ["archive..example", f"{'a' * 64}.example"])
+def test_what_can_be_no_name_is_not_blamed_on_the_name_service(tmp_path: Path, host: str) -> None:
+    found = check(tmp_path, QUICK, f"ARCHIVE@{host}:104")
+    assert (found.code, found.failure["cause"]) == (3, "name")
+    assert "no host name" in found.failure["text"]
+
+
 def test_a_port_where_nobody_listens(tmp_path: Path) -> None:
     port = free_port_number()
     found = check(tmp_path, row(port), "ARCHIVE")

@@ -45,6 +45,8 @@ def find_name(peer: Peer, route: Route) -> Step:
     except PeerUnreachable as error:
         why = error.__cause__
         words = getattr(why, "strerror", None) or "the name service is silent"
+        if isinstance(why, UnicodeError):  # before anybody was asked
+            words = "no host name: a part of it is empty, or longer than 63 characters"
         return failed("name", Cause.NAME, f"{peer.host}: {words}")
     text = ", ".join(addresses)
     if peer.host not in addresses:
