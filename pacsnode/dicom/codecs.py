@@ -75,8 +75,10 @@ def _encode_jpeg_ls(frame: "Array", picture: Picture, error: int = 0) -> bytes:
     import imagecodecs
     import jpeg_ls
 
-    # Of fewer bits DCMTK and GDCM read wrong pixels or none, and no 8 bits where 16 are allocated.
-    bits = max(_precision(frame, picture), 8 if picture.bits_allocated == 8 else 9)
+    bits = _precision(frame, picture)
+    if not error:  # which would leave Bits Stored where there is room above them
+        # Of fewer bits DCMTK and GDCM read wrong pixels or none; and no 8 where 16 are allocated.
+        bits = max(bits, 8 if picture.bits_allocated == 8 else 9)
     if bits not in (8, 16):
         interleave = 0 if picture.samples == 1 else 2  # by sample
         sides = picture.rows, picture.columns, picture.samples

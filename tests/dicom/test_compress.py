@@ -153,6 +153,15 @@ def test_dcmtk_reads_few_bits_in_jpeg_ls(
     assert np.array_equal(samples(pydicom.dcmread(tmp_path / "native")), pixels)
 
 
+@pytest.mark.parametrize(("kind", "stored"), [("u1", 7), ("u2", 8), ("u2", 12)])
+def test_losses_stay_within_the_bits_stored(kind: str, stored: int) -> None:
+    ds = picture(noise((1, 64, 64, 1), kind, stored) | (1 << stored - 1), stored=stored)
+    lossy, _ = bring(encoded(ds), JPEG_LS_NEAR, may_lose=True)
+    back = samples(parsed(bring(lossy, EXPLICIT, JPEG_LS_NEAR)[0], EXPLICIT))
+    assert not np.array_equal(back, samples(ds))
+    assert back.max() < 1 << stored
+
+
 @pytest.mark.parametrize("target", [RLE, HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, DEFLATED_FRAMES])
 @pytest.mark.parametrize("kind", ["u4", "i4"])
 def test_32_bits_come_back_as_they_were(target: str, kind: str) -> None:
