@@ -48,8 +48,7 @@ class Report:
         if self._is_json:
             show_json(self._document(advice, ours, code))
         else:
-            for step in self.steps:
-                _say_advice(step, advice[id(step)])
+            _say_all_advice(self.steps, advice)
         for step in self.steps:
             if step.has_failed:
                 complain(f"{self._peer}: failed at {step.name}: {step.text}")
@@ -96,11 +95,21 @@ def _accepted(groups: Sequence[Mapping[str, Sequence[str]]]) -> Sequence[str]:
     return lines
 
 
-def _say_advice(step: "Step", advice: "Advice | None") -> None:
-    if advice is None:
-        return
+def _say_all_advice(steps: "Sequence[Step]", advice: "Mapping[int, Advice | None]") -> None:
+    """Lines that an earlier step had are not said again: pasted twice they would be refused."""
+    said: list[Sequence[str]] = []
+    for step in steps:
+        found = advice[id(step)]
+        if found is not None:
+            _say_advice(step, found, is_known=found.lines in said)
+            said.append(found.lines)
+
+
+def _say_advice(step: "Step", advice: "Advice", *, is_known: bool) -> None:
     say()
-    if advice.lines:
+    if advice.lines and is_known:
+        say(f"{step.name} failed. To change in our configuration: what has been said above.")
+    elif advice.lines:
         say(f"{step.name} failed. To change in our configuration:")
         say()
         for line in advice.lines:
