@@ -11,9 +11,9 @@ MEDIUM, HIGH, LOW = 0, 1, 2  # as they are on the wire
 
 _RANK = {HIGH: 0, MEDIUM: 1, LOW: 2}
 
-# Seconds before each instance, so that nobody waits for ever: less than the time in which a
-# requester expects to hear how things stand.
-PAUSE = {HIGH: 0.0, MEDIUM: 0.05, LOW: 0.25}
+# Seconds before each instance, so that nobody waits for ever. Not long: there are clients that ask
+# for low priority unless they are told otherwise.
+PAUSE = {HIGH: 0.0, MEDIUM: 0.02, LOW: 0.05}
 STEP = 0.01  # seconds between two looks at who is under way
 
 

@@ -23,7 +23,7 @@ MOST_WAITING = 256  # that are known; the rest waits in the door
 
 # Seconds that a request of this priority (PS3.7 9.1.2.1.5: medium, high, low) lets others go before
 # that come later: it gives way, and has its turn all the same.
-GIVES_WAY = {0: 10.0, 1: 0.0, 2: 20.0}
+GIVES_WAY = {0: 0.5, 1: 0.0, 2: 1.0}
 
 
 class Job:
