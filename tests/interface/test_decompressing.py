@@ -1,17 +1,22 @@
 """Destinations that do not take what is stored, or fail in the middle: DCMTK's storescp in its
 less helpful moods."""
 
+import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.benchmarks.processes import codecs_of
 from tests.conftest import Dcmtk, RunningNode, StartNode, new_dataset
 from tests.interface.conftest import OPEN, Dial, free_port_number, store_all, stored_files
 from tests.interface.peer import (
     EXPLICIT,
+    GET_RQ,
     IMPLICIT,
+    STUDY_GET,
     STUDY_MOVE,
     Association,
     File,
@@ -20,9 +25,11 @@ from tests.interface.peer import (
     keys,
     read_file,
 )
-from tests.interface.test_receipt import part10_files
+from tests.interface.test_receipt import RLE, part10_files
 
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value", "ignore:Expected explicit VR")
+
+MR = "1.2.840.10008.5.1.4.1.1.4"
 
 # A JPEG 2000 stream that no codec can read.
 WITHOUT_CODEC = {"1.3.6.1.4.1.5962.1.1.8.1.3.20040826185059.5457"}
@@ -135,3 +142,26 @@ def test_pending_answers_come_while_one_instance_is_slow(
     assert set(pending) <= {(1, 0, 0, 0), (0, 1, 0, 0)}
     assert (responses[-1].status, responses[-1].counters) == (0, (None, 1, 0, 0))
     assert len(stored_files(came)) == 1
+
+
+def test_pending_answers_come_while_a_codec_is_slow(start_node: StartNode, dial: Dial) -> None:
+    """As slow as a pool that is stopped, until two answers have come."""
+    node = start_node(OPEN)
+    kind = MR, RLE
+    (compressed, *_) = [
+        file for file in part10_files() if (file.sop_class_uid, file.transfer_syntax) == kind
+    ]
+    _store(node, [compressed])
+    association = dial(node, (STUDY_GET, [EXPLICIT]), (MR, [EXPLICIT]), as_scp=[MR])
+    (pool,) = codecs_of(node.process.pid)
+    os.kill(pool, signal.SIGSTOP)
+    try:
+        uid = compressed.sop_instance_uid
+        association.ask(GET_RQ, STUDY_GET, keys("IMAGE", SOPInstanceUID=uid))
+        answers = association.responses()
+        waiting = [next(answers) for _ in range(2)]
+    finally:
+        os.kill(pool, signal.SIGCONT)
+    assert [(each.status, each.counters) for each in waiting] == [(0xFF00, (1, 0, 0, 0))] * 2
+    assert list(answers)[-1].status == 0
+    assert [stored[:2] for stored in association.stored] == [(uid, EXPLICIT)]
