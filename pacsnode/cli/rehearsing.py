@@ -60,11 +60,13 @@ def _show(foreseen: "Sequence[Foreseen]", form: str, *, is_asked: bool) -> None:
 
 
 def _row(one: "Foreseen", *, is_asked: bool) -> tuple[str, ...]:
-    goes_as = _word(one.goes_as) if one.goes_as else "not at all"
+    from pacsnode.dicom.uid import short_name
+
+    goes_as = short_name(one.goes_as) if one.goes_as else "not at all"
     return (
-        _word(one.kind.sop_class_uid),
-        _word(one.kind.transfer_syntax_uid),
-        ", ".join(map(_word, one.proposed)) or "nothing",
+        short_name(one.kind.sop_class_uid),
+        short_name(one.kind.transfer_syntax_uid),
+        ", ".join(map(short_name, one.proposed)) or "nothing",
         goes_as if is_asked or one.why else NOT_ASKED,
         f"{one.tally.instances:,}",
         f"{one.tally.bytes:,}",
@@ -81,10 +83,3 @@ def _as_json(one: "Foreseen") -> dict[str, object]:
         "instances": one.tally.instances,
         "bytes": one.tally.bytes,
     }
-
-
-def _word(uid: str) -> str:
-    """The name of a UID that has one."""
-    from pydicom.uid import UID
-
-    return UID(uid).name or uid

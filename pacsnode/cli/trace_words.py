@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pacsnode.cli.trace_advice import advice
 from pacsnode.dicom import status
 from pacsnode.dicom.status_words import words
+from pacsnode.dicom.uid import word_of
 from pacsnode.net import command as commands
 from pacsnode.net.transcript import Said, Transcript
 
@@ -47,14 +48,6 @@ _COUNTERS = (
 _MATCHES_SHOWN = 3
 _LONGEST_VALUE = 200  # characters
 _MAX_DEPTH = 8
-
-
-def uid_name(uid: str) -> str:
-    """By its name where it has one."""
-    from pydicom.uid import UID
-
-    name = UID(uid).name
-    return name if name != uid else uid or "no UID"
 
 
 def lines(transcript: Transcript, number: int, *, full: bool) -> Iterator[str]:
@@ -124,32 +117,32 @@ def _implementation(who: str, side: "Negotiation") -> str:
 
 
 def _context(proposed: "ProposedContext", answer: "AnsweredContext | None") -> Iterator[str]:
-    name = uid_name(proposed.abstract_syntax)
+    name = word_of(proposed.abstract_syntax)
     head = f"  context {proposed.context_id:>3}  {name}: "
     if answer is None:
         yield f"{head}proposed with {_names(proposed.transfer_syntaxes)}"
     elif answer.result == 0:
-        yield f"{head}accepted, {uid_name(answer.transfer_syntax)}"
+        yield f"{head}accepted, {word_of(answer.transfer_syntax)}"
     else:
         result = RESULTS.get(answer.result, f"refused, result {answer.result}")
         yield f"{head}{result}; proposed with {_names(proposed.transfer_syntaxes)}"
 
 
 def _names(uids: tuple[str, ...]) -> str:
-    return ", ".join(uid_name(uid) for uid in uids) or "no transfer syntax"
+    return ", ".join(word_of(uid) for uid in uids) or "no transfer syntax"
 
 
 def _options(who: str, side: "Negotiation") -> Iterator[str]:
     for role in side.roles:
         kinds = " and ".join(kind for kind, has in (("SCU", role.scu), ("SCP", role.scp)) if has)
-        uid = uid_name(role.sop_class_uid)
+        uid = word_of(role.sop_class_uid)
         yield f"  role {who}: the requestor is {kinds or 'neither'} of {uid}"
     for extended in side.extended:
         flags = [
             name for name, byte in zip(_FLAGS, extended.information, strict=False) if byte == 1
         ]
         words_of_it = ", ".join(flags) or extended.information.hex(" ") or "nothing"
-        yield f"  extension {who}: {uid_name(extended.sop_class_uid)}: {words_of_it}"
+        yield f"  extension {who}: {word_of(extended.sop_class_uid)}: {words_of_it}"
 
 
 def _message(transcript: Transcript, said: Said) -> Iterator[str]:
@@ -157,7 +150,7 @@ def _message(transcript: Transcript, said: Said) -> Iterator[str]:
     sender = "node" if said.is_sent else "peer"
     yield f"  +{seconds:.3f} s  {sender}: {describe(said)}"
     if said.length is not None and said.field == commands.C_STORE_RQ:
-        syntax = uid_name(transcript.transfer_syntax(said.context_id))
+        syntax = word_of(transcript.transfer_syntax(said.context_id))
         yield f"{_INDENT}dataset of {said.length:,} bytes, {syntax}"
     elif said.data is not None:
         yield from (f"{_INDENT}{line}" for line in _identifier(transcript, said, said.data))
@@ -196,7 +189,7 @@ def _details(said: Said) -> Iterator[str]:
     sop_class = said.text(commands.AFFECTED_SOP_CLASS_UID) or said.text(
         commands.REQUESTED_SOP_CLASS_UID
     )
-    yield f", {uid_name(sop_class)}"
+    yield f", {word_of(sop_class)}"
     instance = said.text(commands.AFFECTED_SOP_INSTANCE_UID) or said.text(
         commands.REQUESTED_SOP_INSTANCE_UID
     )

@@ -21,7 +21,7 @@ from pacsnode.errors import AssociationRejected, PeerTimeout
 from pacsnode.scu.doctor.advice import advise
 from pacsnode.scu.doctor.arrivals import Arrival, TurnedAway
 from pacsnode.scu.doctor.case import Ours
-from pacsnode.scu.doctor.classes import COMMON, TRANSFER_SYNTAXES, class_name, every_class
+from pacsnode.scu.doctor.classes import COMMON, TRANSFER_SYNTAXES, every_class
 from pacsnode.scu.doctor.lines import Key, modality
 from pacsnode.scu.doctor.sample import make
 from pacsnode.scu.doctor.steps import Cause, Step, Verdict, failed
@@ -227,10 +227,7 @@ def test_a_peer_that_takes_nothing_of_what_it_is_to_be_sent() -> None:
     assert storage(peer, some, [CT, MR]).verdict is Verdict.OK
 
 
-def test_classes_are_named_and_all_of_the_standard() -> None:
-    assert class_name(CT) == "CT"
-    assert class_name("1.2.840.10008.5.1.4.1.1.481.1") == "RT Image"
-    assert class_name("1.2.3") == "1.2.3"
+def test_every_class_is_all_of_the_standard() -> None:
     assert set(COMMON) < set(every_class())
     assert "1.2.840.10008.1.20.1" not in every_class()
 

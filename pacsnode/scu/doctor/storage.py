@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pacsnode.dicom.message import Channel, Connect, Context, Peer, ProposedContext, accepted
+from pacsnode.dicom.uid import short_name
 from pacsnode.errors import NetworkError, NoPresentationContext
-from pacsnode.scu.doctor.classes import TRANSFER_SYNTAXES, class_name, syntax_name
+from pacsnode.scu.doctor.classes import TRANSFER_SYNTAXES
 from pacsnode.scu.doctor.steps import Cause, Step, failed, ok, skipped
 from pacsnode.scu.doctor.talk import lost, root_of
 from pacsnode.scu.models import UNCOMPRESSED, Service, ending, sop_class_uid
@@ -77,9 +78,9 @@ def _details(groups: Sequence[Accepted]) -> dict[str, list[dict[str, list[str]]]
     return {
         "accepted": [
             {
-                "transfer_syntaxes": [syntax_name(uid) for uid in one.transfer_syntaxes],
+                "transfer_syntaxes": [short_name(uid) for uid in one.transfer_syntaxes],
                 "transfer_syntax_uids": list(one.transfer_syntaxes),
-                "sop_classes": [class_name(uid) for uid in one.sop_classes],
+                "sop_classes": [short_name(uid) for uid in one.sop_classes],
                 "sop_class_uids": list(one.sop_classes),
             }
             for one in groups
@@ -103,6 +104,6 @@ def get(peer: Peer, connect: Connect, channel: Channel, classes: Sequence[str]) 
     sent = [one.abstract_syntax for one in agreed if one.as_scp]
     if accepted(agreed, service.abstract_syntax) is None or not sent:
         return skipped("C-GET", "it does C-GET, but agrees to send us no SOP class that way")
-    left_out = [class_name(uid) for uid in asked if uid not in sent]
+    left_out = [short_name(uid) for uid in asked if uid not in sent]
     text = f"it would send us {len(sent)} of {len(asked)} SOP classes"
     return ok("C-GET", text, sop_class_uids=sent, not_sent=left_out)
