@@ -55,17 +55,18 @@ class Tracing:
             "--config", node.config, "trace", *arguments, "-o", file, folder=node.folder
         )
         self.words = ""
-        self._wait_for("recording associations")
 
-    def _wait_for(self, text: str) -> None:
+    def wait_until_it_records(self) -> None:
         assert self.process.stderr is not None
+        descriptor = self.process.stderr.fileno()
         deadline = time.monotonic() + PATIENCE
-        while text not in self.words:
+        while "recording associations" not in self.words:
             left = deadline - time.monotonic()
-            assert select.select([self.process.stderr], [], [], max(left, 0))[0], self.words
-            line = self.process.stderr.readline()
-            assert line, f"it ended: {self.words}"
-            self.words += line
+            assert select.select([descriptor], [], [], max(left, 0))[0], self.words
+            # Not by lines: of two that come together the second one would wait in a buffer.
+            words = os.read(descriptor, 4096)
+            assert words, f"it ended: {self.words}"
+            self.words += words.decode()
 
     def wait_for_file(self, count: int) -> None:
         """Until so many associations have ended in the file."""
@@ -96,6 +97,7 @@ def trace(tmp_path: Path) -> Iterator[Trace]:
 
     def start(node: RunningNode, *arguments: object, name: str = "a.trace") -> Tracing:
         begun.append(Tracing(node, tmp_path / name, *(arguments or ("--all",))))
+        begun[-1].wait_until_it_records()
         return begun[-1]
 
     yield start
