@@ -4,18 +4,16 @@ them."""
 import json
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pacsnode.config.load import load
-from tests.conftest import PATIENCE, Completed, run_pacsnode
+from tests.conftest import Completed, run_pacsnode
+from tests.serving import Script
 
-Script = Callable[[socket.socket], None]
 QUICK = "timeouts: {connect: 2, acse: 2}\n"
 
 
@@ -45,30 +43,6 @@ def over_tls(certificate: Path, script: Script) -> Script:
             script(wrapped)
 
     return secured
-
-
-@contextmanager
-def serving(script: Script) -> Iterator[int]:
-    """A server on loopback that does the same to each connection, one after the other; its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:
-                    return
-                with suppress(OSError), connection:
-                    connection.settimeout(PATIENCE)
-                    script(connection)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield int(listening.getsockname()[1])
-        finally:
-            listening.shutdown(socket.SHUT_RDWR)
-            thread.join(PATIENCE)
 
 
 class Findings:

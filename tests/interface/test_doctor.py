@@ -17,10 +17,10 @@ from tests.interface.doctoring import (
     check,
     over_tls,
     say_nothing,
-    serving,
     speak_http,
 )
 from tests.net.raw import IMPLICIT, VERIFICATION, RawPeer
+from tests.serving import serving
 
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 WAY_THERE = ["name", "TCP", "TLS", "association"]

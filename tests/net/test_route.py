@@ -3,9 +3,8 @@
 import errno
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,9 @@ from pacsnode.errors import PeerUnreachable
 from pacsnode.net.route import DialledRoute
 from pacsnode.tls import Fault, Outgoing, fault_of
 from tests.authority import Authority
+from tests.serving import Script, serving
 
 PATIENCE = 20.0
-Script = Callable[[socket.socket], None]
 
 
 @pytest.fixture(scope="module")
@@ -29,35 +28,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture
 def serve() -> Iterator[Callable[[Script], int]]:
     """A server that plays a script to each connection; its port."""
-    stops: list[Callable[[], None]] = []
-
-    def start(script: Script) -> int:
-        listening = socket.create_server(("127.0.0.1", 0))
-
-        def run() -> None:
-            while True:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:
-                    return
-                with suppress(OSError), connection:
-                    connection.settimeout(PATIENCE)
-                    script(connection)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-
-        def stop() -> None:
-            listening.shutdown(socket.SHUT_RDWR)
-            thread.join(PATIENCE)
-            listening.close()
-
-        stops.append(stop)
-        return int(listening.getsockname()[1])
-
-    yield start
-    for stop in stops:
-        stop()
+    with ExitStack() as servers:
+        yield lambda script: servers.enter_context(serving(script))
 
 
 def secured(certificate: Path, demand: Path | None = None) -> Script:

@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from pacsnode.scp import precedence
+from pacsnode.dicom.message import ProposedContext
+from pacsnode.scp import Access, Dispatcher, precedence
 from pacsnode.scp.precedence import HIGH, LOW, MEDIUM, Precedence
 from pacsnode.scp.retrieve import retrieve
 from pacsnode.scu.sendable import Outcome
 from tests.scp.conftest import FakeArchive, Requester, stored
+from tests.scp.test_access import settings
+from tests.scu.scripted import CT, EXPLICIT, PEER, ScriptedPeer
 
 
 class Clock:
@@ -102,3 +105,18 @@ def test_before_each_instance_a_retrieve_gives_way(clock: Clock) -> None:
         (final,) = retrieve(request, archive, send, precedence=order)
     assert final.counters.completed == 3
     assert clock.now == pytest.approx(3 * precedence.PAUSE[LOW], abs=3 * precedence.STEP)
+
+
+@pytest.mark.parametrize("service", ["move", "get"])
+def test_whoever_asks_for_low_priority_gives_way(clock: Clock, service: str) -> None:
+    order = Precedence()
+    archive = FakeArchive([stored(0)])
+    access = Access(settings({"unknown_callers": frozenset({service})}, STORE={}))
+    dispatcher = Dispatcher(archive, access, ScriptedPeer(), precedence=order)
+    requester = Requester()
+    channel = ScriptedPeer()(PEER, [ProposedContext(CT, (EXPLICIT,))])
+    request = requester.move() if service == "move" else requester.get(channel)
+    assert dispatcher.admit(request.caller) is None
+    with order.under_way(HIGH):
+        list(dispatcher.handle(replace(request, priority=LOW)))
+    assert clock.now > 0
